@@ -1,0 +1,22 @@
+//! The wire contract of Countersign.
+//!
+//! [`v1`] holds the generated gRPC messages, clients and servers of package
+//! `countersign.v1`; [`signing`] the exact bytes that are signed and how they
+//! are verified. Broker and phones use the same code for both.
+
+pub mod signing;
+
+/// Messages, clients and servers of package `countersign.v1`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub mod v1 {
+    tonic::include_proto!("countersign.v1");
+}
+
+/// The serialized `FileDescriptorSet` of the package, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/countersign.bin"));
