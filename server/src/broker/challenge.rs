@@ -1,0 +1,380 @@
+//! Asking for an approval and following it.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_proto::v1;
+
+use super::{
+    Broker, IdpCaller, Shown,
+    error::BrokerError,
+    hub::{DeviceEvent, Waiting},
+    random, wait_timeout,
+};
+use crate::{
+    domain::{
+        Invalid,
+        body::challenge_body,
+        challenge::{
+            Challenge, Delivery, DeliveryState, Event, Final, Method, Outcome, Reason, Road,
+            SignedBody,
+        },
+        context::SignInContext,
+        device::Device,
+        ids::{ChallengeId, DeviceId, PushId, UserId},
+        policy::{Policy, check_challenge_ttl},
+        push::{PushJob, PushKind},
+        receipt,
+        tenant::Tenant,
+        time::Timestamp,
+    },
+    store::{Created, Decided, NewChallenge},
+};
+
+/// A push waits this long for an app that is open: it may show the prompt
+/// without being woken.
+const OPEN_APP_GRACE: Duration = Duration::from_secs(2);
+
+/// A sign-in to be approved, its fields checked one by one.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// The caller's `request_id` and the SHA-256 of the request's content.
+    pub idempotency: Option<([u8; 16], [u8; 32])>,
+    /// Whose sign-in.
+    pub user: UserId,
+    /// What the user is shown.
+    pub context: SignInContext,
+    /// One device only.
+    pub device: Option<DeviceId>,
+    /// Life; none: by policy.
+    pub ttl: Option<Duration>,
+}
+
+impl Broker {
+    /// Issues, signs, stores and dispatches a challenge.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing is stored unless said otherwise by `Unknown`.
+    pub async fn create_challenge(
+        &self,
+        caller: &IdpCaller,
+        request: NewRequest,
+    ) -> Result<Shown, BrokerError> {
+        request.context.check()?;
+        if let Some(ttl) = request.ttl {
+            check_challenge_ttl("ttl", ttl)?;
+        }
+        let now = self.now();
+        let tenant = self
+            .store
+            .tenant(caller.tenant)
+            .await?
+            .ok_or(BrokerError::Unauthenticated)?;
+        let mut devices = self.store.devices_of(caller.tenant, &request.user).await?;
+        if let Some(only) = request.device {
+            devices.retain(|device| device.id == only);
+            if devices.is_empty() {
+                return Err(BrokerError::NotFound("device"));
+            }
+        }
+        let (challenge, signed) = self.issue(caller, &tenant, &request, &devices, now)?;
+        let pushes = self.pushes(&challenge, now)?;
+        let created = self
+            .store
+            .create(NewChallenge {
+                challenge: challenge.clone(),
+                signed: signed.clone(),
+                idempotency: request.idempotency,
+                pending_limit: tenant.policy.pending_limit,
+                pushes,
+                by: caller.by.clone(),
+            })
+            .await?;
+        match created {
+            Created::Existing(id) => self.get_challenge(caller, id).await,
+            Created::Conflict => Err(BrokerError::RequestIdReused),
+            Created::PendingExists(until) => {
+                Err(BrokerError::PendingExists { retry_after: until.since(now) })
+            }
+            Created::New { superseded } => {
+                self.metrics.created();
+                for old in &superseded {
+                    self.withdraw(old);
+                }
+                if challenge.outcome.is_none() {
+                    let event = DeviceEvent::Challenge(Arc::new(signed.clone()));
+                    for delivery in &challenge.deliveries {
+                        self.hub.send(delivery.device, &event);
+                    }
+                }
+                self.show(challenge, signed)
+            }
+        }
+    }
+
+    fn issue(
+        &self,
+        caller: &IdpCaller,
+        tenant: &Tenant,
+        request: &NewRequest,
+        devices: &[Device],
+        now: Timestamp,
+    ) -> Result<(Challenge, SignedBody), BrokerError> {
+        let policy: &Policy = &tenant.policy;
+        let id = ChallengeId::new(now, &random::id()?);
+        let expire_time = now.after(request.ttl.unwrap_or(policy.challenge_ttl));
+        let digits = policy.digits();
+        let body = challenge_body(
+            id,
+            tenant,
+            &request.user,
+            &request.context,
+            digits,
+            (now, expire_time),
+            &random::bytes()?,
+        );
+        let signed = self.keyring.sign_challenge(body, now)?;
+        let outcome = devices.is_empty().then(|| Outcome {
+            state: Final::Denied,
+            reason: Reason::Unreachable,
+            decide_time: now,
+            proof: None,
+            receipt_key_id: signed.key_id.clone(),
+        });
+        let deliveries = devices.iter().map(|device| self.plan(device, now)).collect();
+        let challenge = Challenge {
+            id,
+            tenant: tenant.id,
+            user: request.user.clone(),
+            api_key: caller.api_key.clone(),
+            method: Method::Push,
+            number: random::digits(digits)?,
+            create_time: now,
+            expire_time,
+            collapse_id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
+            deliveries,
+            outcome,
+        };
+        Ok((challenge, signed))
+    }
+
+    /// By which road the prompt goes to a device.
+    fn plan(&self, device: &Device, now: Timestamp) -> Delivery {
+        let usable = device.push.as_ref().filter(|push| !push.quarantined);
+        let (road, state) = match usable {
+            Some(push) => (Road::Push(push.gateway), DeliveryState::Queued),
+            None if self.hub.is_subscribed(device.id) => (Road::Subscribe, DeliveryState::Accepted),
+            None => (Road::Subscribe, DeliveryState::Queued),
+        };
+        Delivery { device: device.id, road, state, reason: String::new(), update_time: now }
+    }
+
+    fn pushes(&self, challenge: &Challenge, now: Timestamp) -> Result<Vec<PushJob>, BrokerError> {
+        let mut jobs = Vec::new();
+        for delivery in &challenge.deliveries {
+            let Road::Push(gateway) = delivery.road else { continue };
+            let open = self.hub.is_subscribed(delivery.device);
+            jobs.push(PushJob {
+                id: PushId::new(now, &random::id()?),
+                gateway,
+                due: if open { now.after(OPEN_APP_GRACE) } else { now },
+                kind: PushKind::Prompt,
+                tenant: challenge.tenant,
+                challenge: challenge.id,
+                device: delivery.device,
+                attempts: 0,
+                expire_time: challenge.expire_time,
+            });
+        }
+        Ok(jobs)
+    }
+
+    /// The challenge as it is now.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] and those of the store.
+    pub async fn get_challenge(
+        &self,
+        caller: &IdpCaller,
+        id: ChallengeId,
+    ) -> Result<Shown, BrokerError> {
+        let now = self.now();
+        let (challenge, signed) = self
+            .store
+            .challenge(caller.tenant, id)
+            .await?
+            .ok_or(BrokerError::NotFound("challenge"))?;
+        if challenge.outcome.is_none() && !challenge.is_open(now) {
+            // Its time is up and the sweep has not come by yet: expiry is a
+            // decision, taken on access too.
+            let key = self.keyring.current_id(now)?;
+            let by = crate::domain::audit::By::broker();
+            match self.store.decide(caller.tenant, id, Event::Tick, now, key, by).await? {
+                Decided::Recorded(challenge) => {
+                    self.withdraw(&challenge);
+                    return self.show(challenge, signed);
+                }
+                Decided::Already(challenge) => return self.show(challenge, signed),
+                Decided::NotFound => return Err(BrokerError::NotFound("challenge")),
+            }
+        }
+        self.show(challenge, signed)
+    }
+
+    /// Answers at the decision, or with what is when `timeout` has passed or the
+    /// broker stops.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] and those of the store.
+    pub async fn wait_challenge(
+        &self,
+        caller: &IdpCaller,
+        id: ChallengeId,
+        timeout: Option<Duration>,
+    ) -> Result<Shown, BrokerError> {
+        let end = self.clock.sleep(wait_timeout(timeout)?);
+        tokio::pin!(end);
+        let mut waiting = self.hub.challenges.wait_on(id);
+        loop {
+            let shown = self.get_challenge(caller, id).await?;
+            if shown.challenge.outcome.is_some() {
+                return Ok(shown);
+            }
+            tokio::select! {
+                () = waiting.changed() => {}
+                () = &mut end => return self.get_challenge(caller, id).await,
+                () = self.hub.stopping.cancelled() => return Ok(shown),
+            }
+        }
+    }
+
+    /// Starts following a challenge: what is now, and the place to wait for more.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] and those of the store.
+    pub async fn watch_challenge(
+        self: &Arc<Self>,
+        caller: IdpCaller,
+        id: ChallengeId,
+    ) -> Result<Watch, BrokerError> {
+        let waiting = self.hub.challenges.wait_on(id);
+        let first = self.get_challenge(&caller, id).await?;
+        Ok(Watch { broker: self.clone(), caller, id, waiting, next: Some(first), last: None })
+    }
+
+    /// The identity provider gives up.
+    ///
+    /// # Errors
+    /// [`BrokerError::AlreadyDecided`] when it ended otherwise before.
+    pub async fn cancel_challenge(
+        &self,
+        caller: &IdpCaller,
+        id: ChallengeId,
+    ) -> Result<Shown, BrokerError> {
+        let now = self.now();
+        let key = self.keyring.current_id(now)?;
+        let decided = self
+            .store
+            .decide(caller.tenant, id, Event::Cancel, now, key, caller.by.clone())
+            .await?;
+        match decided {
+            Decided::Recorded(challenge) => {
+                self.withdraw(&challenge);
+                self.get_challenge(caller, id).await
+            }
+            Decided::Already(challenge) => match &challenge.outcome {
+                Some(outcome) if outcome.state == Final::Cancelled => {
+                    self.get_challenge(caller, id).await
+                }
+                _ => Err(already_decided(&challenge)),
+            },
+            Decided::NotFound => Err(BrokerError::NotFound("challenge")),
+        }
+    }
+
+    /// Adds the receipt.
+    pub(crate) fn show(
+        &self,
+        challenge: Challenge,
+        signed: SignedBody,
+    ) -> Result<Shown, BrokerError> {
+        let receipt = match &challenge.outcome {
+            None => String::new(),
+            Some(outcome) => {
+                let input =
+                    receipt::signing_input(&self.identity.issuer, &challenge, &signed, outcome);
+                let signature = self.keyring.sign_receipt(&outcome.receipt_key_id, &input)?;
+                receipt::compact(&input, &signature)
+            }
+        };
+        Ok(Shown { challenge, signed, receipt })
+    }
+}
+
+/// The refusal of what comes after the end.
+pub(super) fn already_decided(challenge: &Challenge) -> BrokerError {
+    match &challenge.outcome {
+        Some(outcome) => BrokerError::AlreadyDecided {
+            state: outcome.state,
+            reason: outcome.reason,
+            device: outcome.proof.as_ref().map(|proof| proof.device),
+        },
+        None => BrokerError::Internal("a pending challenge was taken for an ended one".into()),
+    }
+}
+
+/// Checks that the method asked for is one that can be had.
+///
+/// # Errors
+/// [`Invalid`] naming the field.
+pub fn check_method(method: v1::Method) -> Result<(), Invalid> {
+    match method {
+        v1::Method::Unspecified | v1::Method::Push => Ok(()),
+        v1::Method::Sms
+        | v1::Method::Totp
+        | v1::Method::RecoveryCode
+        | v1::Method::RememberedBrowser => {
+            Err(Invalid::new("method", "must be METHOD_PUSH or unset"))
+        }
+    }
+}
+
+/// A caller following a challenge.
+pub struct Watch {
+    broker: Arc<Broker>,
+    caller: IdpCaller,
+    id: ChallengeId,
+    waiting: Waiting<ChallengeId>,
+    next: Option<Shown>,
+    last: Option<Challenge>,
+}
+
+impl Watch {
+    /// The next change; `None` after the final one.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] when the broker stops before the end.
+    pub async fn next(&mut self) -> Result<Option<Shown>, BrokerError> {
+        if self.last.as_ref().is_some_and(|challenge| challenge.outcome.is_some()) {
+            return Ok(None);
+        }
+        loop {
+            let shown = match self.next.take() {
+                Some(first) => first,
+                None => {
+                    tokio::select! {
+                        () = self.waiting.changed() => {}
+                        () = self.broker.hub.stopping.cancelled() => {
+                            return Err(BrokerError::Unavailable);
+                        }
+                    }
+                    self.broker.get_challenge(&self.caller, self.id).await?
+                }
+            };
+            if self.last.as_ref() != Some(&shown.challenge) {
+                self.last = Some(shown.challenge.clone());
+                return Ok(Some(shown));
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What phones do: fetch, show, answer.
+
+use std::sync::Arc;
+
+use super::{
+    Broker, Shown, challenge::already_decided, error::BrokerError, hub::Subscription,
+};
+use crate::{
+    domain::{
+        audit::{Actor, By},
+        challenge::{DeliveryState, Event, Final, Reason, SignedBody},
+        device::{Device, PushRegistration},
+        ids::ChallengeId,
+        response::UnverifiedAnswer,
+        signing_key::Succession,
+    },
+    store::{Decided, Removed},
+};
+
+impl Broker {
+    /// Takes a signed answer: the only way to an approval.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; only with `Unknown` may something have been decided.
+    pub async fn respond(
+        &self,
+        body: &[u8],
+        signature: &[u8],
+        address: String,
+    ) -> Result<(Final, Reason), BrokerError> {
+        let now = self.now();
+        let answer = UnverifiedAnswer::parse(body, signature)?;
+        let (challenge_id, device_id) = (answer.challenge, answer.device);
+        // An unknown device and a wrong signature look the same from outside.
+        let device = self.store.device(device_id).await?.ok_or(BrokerError::BadSignature)?;
+        answer
+            .verify_signature(&device)
+            .map_err(|error| BrokerError::from_answer(error, now))?;
+        let (challenge, signed) = self
+            .store
+            .challenge(device.tenant, challenge_id)
+            .await?
+            .filter(|(challenge, _)| challenge.user == device.user)
+            .filter(|(challenge, _)| challenge.deliveries.iter().any(|d| d.device == device_id))
+            .ok_or(BrokerError::NotFound("challenge"))?;
+        let answer = answer
+            .into_answer(&device, &signed, challenge.number.len(), now)
+            .map_err(|error| BrokerError::from_answer(error, now))?;
+        let by = By { actor: Actor::Device(device_id), address };
+        let decided = self
+            .store
+            .decide(
+                device.tenant,
+                challenge_id,
+                Event::Answer(Box::new(answer)),
+                now,
+                self.keyring.current_id(now)?,
+                by,
+            )
+            .await?;
+        match decided {
+            Decided::Recorded(challenge) => {
+                self.withdraw(&challenge);
+                match challenge.outcome {
+                    Some(outcome) => Ok((outcome.state, outcome.reason)),
+                    None => Err(BrokerError::Internal("decided without an outcome".into())),
+                }
+            }
+            Decided::Already(challenge) => Err(already_decided(&challenge)),
+            Decided::NotFound => Err(BrokerError::NotFound("challenge")),
+        }
+    }
+
+    /// What this device may answer now, oldest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn list_pending(&self, device: &Device) -> Result<Vec<SignedBody>, BrokerError> {
+        let now = self.now();
+        let mut found = Vec::new();
+        for (challenge, signed) in
+            self.store.pending_of(device.tenant, &device.user, now).await?
+        {
+            let Some(delivery) = challenge.deliveries.iter().find(|d| d.device == device.id) else {
+                continue;
+            };
+            if delivery.state < DeliveryState::Fetched {
+                let state = DeliveryState::Fetched;
+                self.store.note_delivery(device.tenant, challenge.id, device.id, state, now)?;
+            }
+            found.push(signed);
+        }
+        Ok(found)
+    }
+
+    /// The user sees the prompt.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] when it is not this device's to show.
+    pub async fn acknowledge(&self, device: &Device, id: ChallengeId) -> Result<(), BrokerError> {
+        let now = self.now();
+        let (challenge, _) = self
+            .store
+            .challenge(device.tenant, id)
+            .await?
+            .filter(|(challenge, _)| challenge.user == device.user)
+            .filter(|(challenge, _)| challenge.deliveries.iter().any(|d| d.device == device.id))
+            .ok_or(BrokerError::NotFound("challenge"))?;
+        if challenge.outcome.is_some() {
+            return Err(already_decided(&challenge));
+        }
+        self.store.note_delivery(device.tenant, id, device.id, DeliveryState::Shown, now)?;
+        Ok(())
+    }
+
+    /// Opens a stream to the device. Subscribe first, then list what is
+    /// pending: nothing falls between.
+    #[must_use]
+    pub fn subscribe(self: &Arc<Self>, device: &Device) -> Subscription {
+        self.hub.subscribe(device.id)
+    }
+
+    /// How the broker's keys follow from one another, oldest first.
+    #[must_use]
+    pub fn successions(&self) -> Vec<Succession> {
+        self.keyring.stored().into_iter().filter_map(|key| key.succession).collect()
+    }
+
+    /// Replaces the device's push registration.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] when the device is gone.
+    pub async fn update_push(
+        &self,
+        device: &Device,
+        push: Option<PushRegistration>,
+        address: String,
+    ) -> Result<(), BrokerError> {
+        let by = By { actor: Actor::Device(device.id), address };
+        if self.store.replace_push(device.id, push, self.now(), by).await? {
+            Ok(())
+        } else {
+            Err(BrokerError::NotFound("device"))
+        }
+    }
+
+    /// The phone takes itself off the list.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] when it is gone already.
+    pub async fn unenroll(&self, device: &Device, address: String) -> Result<(), BrokerError> {
+        let by = By { actor: Actor::Device(device.id), address };
+        self.remove_device(device.tenant, device.user.clone(), device.id, by).await
+    }
+
+    pub(super) async fn remove_device(
+        &self,
+        tenant: crate::domain::ids::TenantId,
+        user: crate::domain::ids::UserId,
+        device: crate::domain::ids::DeviceId,
+        by: By,
+    ) -> Result<(), BrokerError> {
+        let now = self.now();
+        let key = self.keyring.current_id(now)?;
+        match self.store.remove_device(tenant, user, device, now, key, by).await? {
+            Removed::NotFound => Err(BrokerError::NotFound("authenticator")),
+            Removed::Done { ended, dropped: _ } => {
+                self.hub.close(device);
+                for challenge in &ended {
+                    self.withdraw(challenge);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How a challenge ended, for phones.
+impl Shown {
+    /// State and reason, once decided.
+    #[must_use]
+    pub fn end(&self) -> Option<(Final, Reason)> {
+        self.challenge.outcome.as_ref().map(|outcome| (outcome.state, outcome.reason))
+    }
+}

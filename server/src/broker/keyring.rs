@@ -1,0 +1,252 @@
+//! The broker's signing keys, opened: private halves are stored sealed with the
+//! installation's master key and live in the clear only here.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_proto::signing::{PrivateKey, Purpose, key_id};
+use zeroize::Zeroizing;
+
+use super::{error::BrokerError, random};
+use crate::domain::{
+    body::broker_key_body,
+    challenge::SignedBody,
+    signing_key::{self, SigningKey, Succession},
+    time::Timestamp,
+};
+
+/// The installation's master key: seals what is secret in the store.
+pub struct MasterKey(LessSafeKey);
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+const NONCE_LENGTH: usize = 12;
+
+impl MasterKey {
+    /// From its 32 bytes.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when the length is another.
+    pub fn new(bytes: &[u8]) -> Result<Self, BrokerError> {
+        UnboundKey::new(&AES_256_GCM, bytes)
+            .map(|key| Self(LessSafeKey::new(key)))
+            .map_err(|_| BrokerError::Internal("the master key must have 32 bytes".into()))
+    }
+
+    fn seal(&self, label: &str, secret: &[u8]) -> Result<Vec<u8>, BrokerError> {
+        let nonce = random::bytes::<NONCE_LENGTH>()?;
+        let mut sealed = secret.to_vec();
+        self.0
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(label.as_bytes()),
+                &mut sealed,
+            )
+            .map_err(|_| BrokerError::Internal("a secret can't be sealed".into()))?;
+        let mut out = nonce.to_vec();
+        out.append(&mut sealed);
+        Ok(out)
+    }
+
+    fn open(&self, label: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
+        let wrong = || {
+            BrokerError::Internal("the master key does not open what is stored: wrong key?".into())
+        };
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or_else(wrong)?;
+        let mut secret = Zeroizing::new(rest.to_vec());
+        let length = self
+            .0
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(label.as_bytes()),
+                &mut secret,
+            )
+            .map_err(|_| wrong())?
+            .len();
+        secret.truncate(length);
+        Ok(secret)
+    }
+}
+
+/// A key with its private half.
+struct OpenKey {
+    stored: SigningKey,
+    private: PrivateKey,
+}
+
+/// All signing keys, oldest first.
+pub struct Keyring {
+    master: MasterKey,
+    keys: ArcSwap<Vec<Arc<OpenKey>>>,
+}
+
+impl Keyring {
+    /// Opens stored keys.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when the master key does not open them.
+    pub fn new(master: MasterKey, stored: Vec<SigningKey>) -> Result<Self, BrokerError> {
+        let keyring = Self { master, keys: ArcSwap::default() };
+        for key in stored {
+            keyring.add(key)?;
+        }
+        Ok(keyring)
+    }
+
+    /// Takes a further key into use.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when the master key does not open it.
+    pub fn add(&self, stored: SigningKey) -> Result<(), BrokerError> {
+        let seed = self.master.open(&stored.key_id, &stored.sealed_seed)?;
+        let seed = <&[u8; 32]>::try_from(seed.as_slice())
+            .map_err(|_| BrokerError::Internal("a sealed seed must have 32 bytes".into()))?;
+        let private = PrivateKey::from_ed25519_seed(seed);
+        if private.public_bytes() != stored.public_key {
+            return Err(BrokerError::Internal("a signing key's halves don't match".into()));
+        }
+        let open = Arc::new(OpenKey { stored, private });
+        self.keys.rcu(|keys| {
+            let mut keys = keys.as_ref().clone();
+            keys.push(open.clone());
+            keys
+        });
+        Ok(())
+    }
+
+    /// Makes a key that signs from `activate_time` on, vouched for by the
+    /// newest before it. It is not in use until it is stored and added.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] without randomness.
+    pub fn make(
+        &self,
+        now: Timestamp,
+        activate_time: Timestamp,
+    ) -> Result<SigningKey, BrokerError> {
+        let seed = Zeroizing::new(random::bytes::<32>()?);
+        let public = PrivateKey::from_ed25519_seed(&seed).public_bytes();
+        let public_key = <[u8; 32]>::try_from(public.as_slice())
+            .map_err(|_| BrokerError::Internal("an Ed25519 key must have 32 bytes".into()))?;
+        let id = key_id(&public_key);
+        let succession = match self.keys.load().last() {
+            None => None,
+            Some(before) => {
+                let body = broker_key_body(&id, &public_key, activate_time);
+                Some(Succession {
+                    signature: sign(&before.private, Purpose::KeySuccession, &body)?,
+                    signer_key_id: before.stored.key_id.clone(),
+                    body,
+                })
+            }
+        };
+        Ok(SigningKey {
+            sealed_seed: self.master.seal(&id, seed.as_slice())?,
+            key_id: id,
+            public_key,
+            create_time: now,
+            activate_time,
+            succession,
+        })
+    }
+
+    /// The stored keys, oldest first.
+    #[must_use]
+    pub fn stored(&self) -> Vec<SigningKey> {
+        self.keys.load().iter().map(|key| key.stored.clone()).collect()
+    }
+
+    fn current(&self, now: Timestamp) -> Result<Arc<OpenKey>, BrokerError> {
+        let keys = self.keys.load();
+        keys.iter()
+            .enumerate()
+            .filter(|(_, key)| key.stored.activate_time <= now)
+            .max_by_key(|(index, key)| (key.stored.activate_time, *index))
+            .map(|(_, key)| key.clone())
+            .ok_or_else(|| BrokerError::Internal("there is no signing key".into()))
+    }
+
+    /// The id of the key that signs at `now`.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when there is none.
+    pub fn current_id(&self, now: Timestamp) -> Result<String, BrokerError> {
+        Ok(self.current(now)?.stored.key_id.clone())
+    }
+
+    /// The key that signs at `now`.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when there is none.
+    pub fn current_public(&self, now: Timestamp) -> Result<[u8; 32], BrokerError> {
+        Ok(self.current(now)?.stored.public_key)
+    }
+
+    /// Signs a challenge body with the key of the moment.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when there is none.
+    pub fn sign_challenge(&self, body: Vec<u8>, now: Timestamp) -> Result<SignedBody, BrokerError> {
+        let key = self.current(now)?;
+        Ok(SignedBody {
+            signature: sign(&key.private, Purpose::Challenge, &body)?,
+            key_id: key.stored.key_id.clone(),
+            body,
+        })
+    }
+
+    /// Signs a receipt with the key named when the decision fell.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when the key is gone.
+    pub fn sign_receipt(&self, key_id: &str, input: &str) -> Result<Vec<u8>, BrokerError> {
+        let keys = self.keys.load();
+        let key = keys
+            .iter()
+            .find(|key| key.stored.key_id == key_id)
+            .ok_or_else(|| BrokerError::Internal(format!("signing key {key_id} is gone")))?;
+        key.private
+            .sign_raw(input.as_bytes())
+            .map_err(|error| BrokerError::Internal(error.to_string()))
+    }
+
+    /// The public keys as a JSON Web Key Set (RFC 7517, RFC 8037): all that
+    /// ever signed and the next, so that nobody meets an unknown `kid`.
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        let keys: Vec<_> = self
+            .keys
+            .load()
+            .iter()
+            .map(|key| {
+                serde_json::json!({
+                    "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
+                    "kid": key.stored.key_id,
+                    "x": URL_SAFE_NO_PAD.encode(key.stored.public_key),
+                })
+            })
+            .collect();
+        serde_json::json!({ "keys": keys })
+    }
+
+    /// Where each key stands at `now`, oldest first.
+    #[must_use]
+    pub fn turns(&self, now: Timestamp) -> Vec<(SigningKey, signing_key::Turn)> {
+        let keys = self.stored();
+        (0..keys.len())
+            .filter_map(|index| {
+                Some((keys.get(index)?.clone(), signing_key::turn(&keys, index, now)))
+            })
+            .collect()
+    }
+}
+
+fn sign(key: &PrivateKey, purpose: Purpose, body: &[u8]) -> Result<Vec<u8>, BrokerError> {
+    key.sign(purpose, body).map_err(|error| BrokerError::Internal(error.to_string()))
+}

@@ -1,0 +1,178 @@
+//! USE CASES: what the broker does for identity providers, phones and
+//! operators. Carries data between store and gateways; knows neither gRPC nor
+//! sled nor HTTP.
+
+pub mod administer;
+pub mod challenge;
+pub mod credentials;
+pub mod decide;
+pub mod dispatch;
+pub mod enroll;
+pub mod error;
+pub mod expire;
+pub mod hub;
+pub mod keyring;
+pub(crate) mod random;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Clock,
+    domain::{
+        audit::By,
+        challenge::{Challenge, SignedBody},
+        time::Timestamp,
+    },
+    store::{Hint, Store},
+    metrics::Metrics,
+};
+use credentials::Nonces;
+use error::BrokerError;
+use hub::{DeviceEvent, Hub};
+use keyring::Keyring;
+
+/// How the outside world knows this broker.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The receipts' `iss`.
+    pub issuer: String,
+    /// What phones connect to, in the QR code.
+    pub public_url: String,
+}
+
+/// The broker: one per process.
+pub struct Broker {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) keyring: Keyring,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) identity: Identity,
+    pub(crate) metrics: Arc<Metrics>,
+    nonces: Nonces,
+    schedule: Arc<Schedule>,
+}
+
+/// What the background workers wait for.
+pub(crate) struct Schedule {
+    pub(crate) expiry: expire::Alarm,
+    pub(crate) apns: tokio::sync::Notify,
+    pub(crate) fcm: tokio::sync::Notify,
+}
+
+impl Broker {
+    /// Puts the parts together and listens to the store.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        keyring: Keyring,
+        identity: Identity,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let hub = Hub::new();
+        let schedule = Arc::new(Schedule {
+            expiry: expire::Alarm::new(),
+            apns: tokio::sync::Notify::new(),
+            fcm: tokio::sync::Notify::new(),
+        });
+        let (told, listening) = (hub.clone(), schedule.clone());
+        store.listen(Arc::new(move |hint| match hint {
+            Hint::Challenge(id) => told.challenges.tell(id),
+            Hint::Enrollment(id) => told.enrollments.tell(id),
+            Hint::Expiry(at) => listening.expiry.at(at),
+            Hint::Outbox(crate::domain::device::PushGateway::Apns) => listening.apns.notify_one(),
+            Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
+            Hint::Resync => {
+                told.challenges.tell_all();
+                told.enrollments.tell_all();
+                listening.expiry.at(Timestamp::default());
+                listening.apns.notify_one();
+                listening.fcm.notify_one();
+            }
+        }));
+        Arc::new(Self {
+            store,
+            clock,
+            keyring,
+            hub,
+            identity,
+            metrics,
+            nonces: Nonces::new(),
+            schedule,
+        })
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.now_ms())
+    }
+
+    /// Waiting calls and streams end; nothing new is started.
+    pub fn stop(&self) {
+        self.hub.stopping.cancel();
+    }
+
+    /// Whether the broker takes work.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.store.is_healthy() && !self.hub.stopping.is_cancelled()
+    }
+
+    /// The key set against which receipts are checked.
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        self.keyring.jwks()
+    }
+
+    /// Takes the prompt of an ended challenge away from phones whose app is open.
+    pub(crate) fn withdraw(&self, challenge: &Challenge) {
+        let Some(outcome) = &challenge.outcome else { return };
+        let answered = outcome.proof.as_ref().map(|proof| proof.device);
+        let event = DeviceEvent::Withdrawal {
+            challenge: challenge.id,
+            end: Some((outcome.state, outcome.reason)),
+        };
+        for delivery in &challenge.deliveries {
+            if Some(delivery.device) != answered {
+                self.hub.send(delivery.device, &event);
+            }
+        }
+        self.metrics.decided(outcome);
+    }
+}
+
+/// A challenge with all that is shown of it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The challenge.
+    pub challenge: Challenge,
+    /// What was signed.
+    pub signed: SignedBody,
+    /// The proof of the decision; empty while pending.
+    pub receipt: String,
+}
+
+/// Who calls on behalf of an organisation.
+#[derive(Clone, Debug)]
+pub struct IdpCaller {
+    /// The organisation.
+    pub tenant: crate::domain::ids::TenantId,
+    /// The key used.
+    pub api_key: crate::domain::api_key::ApiKeyId,
+    /// For the audit trail.
+    pub by: By,
+}
+
+/// Ends of long polls.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// The longest long poll.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// Checks the timeout of a long poll.
+pub(crate) fn wait_timeout(timeout: Option<Duration>) -> Result<Duration, BrokerError> {
+    match timeout {
+        None => Ok(DEFAULT_WAIT),
+        Some(timeout) if timeout <= MAX_WAIT => Ok(timeout),
+        Some(_) => Err(crate::domain::Invalid::new("timeout", "must be at most 5 min").into()),
+    }
+}

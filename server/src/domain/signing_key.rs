@@ -1,0 +1,65 @@
+//! The broker's signing keys and whose turn it is.
+
+use super::time::Timestamp;
+
+/// One of the broker's Ed25519 keys, its private half sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKey {
+    /// RFC 7638 thumbprint.
+    pub key_id: String,
+    /// Ed25519.
+    pub public_key: [u8; 32],
+    /// The seed, encrypted with the installation's master key.
+    pub sealed_seed: Vec<u8>,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// When it starts signing.
+    pub activate_time: Timestamp,
+    /// How the key before it vouched for it; none for the first.
+    pub succession: Option<Succession>,
+}
+
+/// A key's signature over its successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Succession {
+    /// A serialized `BrokerKey`, as signed.
+    pub body: Vec<u8>,
+    /// The key that signed.
+    pub signer_key_id: String,
+    /// 64 bytes.
+    pub signature: Vec<u8>,
+}
+
+/// Where a key stands at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Announced, not yet signing.
+    Next,
+    /// Signing.
+    Current,
+    /// No longer signing; still verifies.
+    Retired,
+}
+
+/// Position of the key that signs at `now`: of those activated the latest, the
+/// later made where two share a time.
+#[must_use]
+pub fn current(keys: &[SigningKey], now: Timestamp) -> Option<usize> {
+    keys.iter()
+        .enumerate()
+        .filter(|(_, key)| key.activate_time <= now)
+        .max_by_key(|(index, key)| (key.activate_time, *index))
+        .map(|(index, _)| index)
+}
+
+/// Where the key at `index` stands at `now`.
+#[must_use]
+pub fn turn(keys: &[SigningKey], index: usize, now: Timestamp) -> Turn {
+    if current(keys, now) == Some(index) {
+        Turn::Current
+    } else if keys.get(index).is_some_and(|key| key.activate_time > now) {
+        Turn::Next
+    } else {
+        Turn::Retired
+    }
+}

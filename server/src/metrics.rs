@@ -1,0 +1,107 @@
+//! Counters for Prometheus. Labels have few values: no user, device or tenant.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::domain::{
+    challenge::Outcome,
+    receipt::{final_name, reason_name},
+};
+
+/// What the broker counts.
+pub struct Metrics {
+    registry: Registry,
+    created: IntCounter,
+    decided: IntCounterVec,
+    pushes: IntCounterVec,
+    push_seconds: Histogram,
+    calls: IntCounterVec,
+    subscribed: IntGauge,
+}
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when two metrics share a name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let created = IntCounter::new(
+            "countersign_challenges_created_total",
+            "Challenges issued",
+        )?;
+        registry.register(Box::new(created.clone()))?;
+        let push_seconds = Histogram::with_opts(HistogramOpts::new(
+            "countersign_push_seconds",
+            "Time from handing a push to a gateway to its answer",
+        ))?;
+        registry.register(Box::new(push_seconds.clone()))?;
+        let subscribed = IntGauge::new(
+            "countersign_subscribed_devices",
+            "Open Subscribe streams",
+        )?;
+        registry.register(Box::new(subscribed.clone()))?;
+        Ok(Self {
+            created,
+            decided: counter(
+                "countersign_challenges_decided_total",
+                "Decisions, by state and reason",
+                &["state", "reason"],
+            )?,
+            pushes: counter(
+                "countersign_pushes_total",
+                "Tries of pushes, by gateway, kind and outcome",
+                &["gateway", "kind", "outcome"],
+            )?,
+            push_seconds,
+            calls: counter(
+                "countersign_calls_refused_total",
+                "Calls answered with an error, by reason",
+                &["reason"],
+            )?,
+            subscribed,
+            registry,
+        })
+    }
+
+    pub(crate) fn created(&self) {
+        self.created.inc();
+    }
+
+    pub(crate) fn decided(&self, outcome: &Outcome) {
+        let labels = [final_name(outcome.state), reason_name(outcome.reason)];
+        self.decided.with_label_values(&labels).inc();
+    }
+
+    pub(crate) fn pushed(&self, gateway: &str, kind: &str, outcome: &str, took: Duration) {
+        self.pushes.with_label_values(&[gateway, kind, outcome]).inc();
+        self.push_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn refused(&self, reason: &str) {
+        self.calls.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn subscribed(&self, by: i64) {
+        self.subscribed.add(by);
+    }
+
+    /// The text exposition format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::error!(%error, "metrics can't be rendered");
+        }
+        String::from_utf8(out).unwrap_or_default()
+    }
+}

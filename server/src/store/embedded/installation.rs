@@ -1,0 +1,88 @@
+//! Signing keys, organisations, API keys.
+
+use super::{audit::note, keys, rows};
+use crate::{
+    domain::{
+        api_key::{ApiKey, ApiKeyId},
+        audit::By,
+        ids::TenantId,
+        signing_key::SigningKey,
+        tenant::Tenant,
+        time::Timestamp,
+    },
+    store::{StoreError, engine::Tx},
+};
+
+pub(super) fn add_signing_key(tx: &mut Tx<'_>, key: &SigningKey, by: &By) -> Result<(), StoreError> {
+    rows::save(tx, keys::signing_key(key.create_time, &key.key_id), key);
+    note(tx, key.create_time, None, by, "signing_key.created", &key.key_id, "")
+}
+
+pub(super) fn signing_keys(rows: &mut impl rows::Rows) -> Result<Vec<SigningKey>, StoreError> {
+    rows.raw_under(&keys::signing_keys(), None, usize::MAX)
+        .iter()
+        .map(|(_, value)| rows::read(value))
+        .collect()
+}
+
+pub(super) fn add_tenant(tx: &mut Tx<'_>, tenant: &Tenant, by: &By) -> Result<(), StoreError> {
+    rows::save(tx, keys::tenant(tenant.id), tenant);
+    note(tx, tenant.create_time, Some(tenant.id), by, "tenant.created", tenant.id, "")
+}
+
+pub(super) fn tenants(
+    rows: &mut impl rows::Rows,
+    after: Option<TenantId>,
+    limit: usize,
+) -> Result<Vec<Tenant>, StoreError> {
+    let from = after.map(|id| {
+        let mut key = keys::tenant(id);
+        key.push(0);
+        key
+    });
+    rows.raw_under(&keys::tenants(), from.as_deref(), limit)
+        .iter()
+        .map(|(_, value)| rows::read(value))
+        .collect()
+}
+
+pub(super) fn add_api_key(tx: &mut Tx<'_>, key: &ApiKey, by: &By) -> Result<(), StoreError> {
+    rows::save(tx, keys::api_key(&key.id), key);
+    tx.put(keys::api_key_of(key.tenant, key.create_time, &key.id), key.id.as_str());
+    note(tx, key.create_time, key.tenant, by, "api_key.created", &key.id, format!("{:?}", key.role))
+}
+
+pub(super) fn api_keys(
+    rows: &mut impl rows::Rows,
+    tenant: Option<TenantId>,
+) -> Result<Vec<ApiKey>, StoreError> {
+    let mut found = Vec::new();
+    for (_, id) in rows.raw_under(&keys::api_keys_of(tenant), None, usize::MAX) {
+        let id = std::str::from_utf8(&id).ok().and_then(ApiKeyId::parse);
+        if let Some(id) = id {
+            found.extend(rows::load::<ApiKey>(rows, &keys::api_key(&id))?);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn revoke_api_key(
+    tx: &mut Tx<'_>,
+    id: &ApiKeyId,
+    scope: Option<TenantId>,
+    now: Timestamp,
+    by: &By,
+) -> Result<Option<ApiKey>, StoreError> {
+    let Some(mut key) = rows::load::<ApiKey>(tx, &keys::api_key(id))? else {
+        return Ok(None);
+    };
+    if scope.is_some() && key.tenant != scope {
+        return Ok(None);
+    }
+    if key.revoke_time.is_none() {
+        key.revoke_time = Some(now);
+        rows::save(tx, keys::api_key(id), &key);
+        note(tx, now, key.tenant, by, "api_key.revoked", id, "")?;
+    }
+    Ok(Some(key))
+}

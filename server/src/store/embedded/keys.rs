@@ -1,0 +1,179 @@
+//! Keys of the one tree: a prefix byte says what follows. Times are big-endian
+//! so that they sort.
+
+use crate::domain::{
+    api_key::ApiKeyId,
+    device::PushGateway,
+    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    push::PushJob,
+    time::Timestamp,
+};
+
+// 0x00 belongs to the engine.
+const SIGNING_KEY: u8 = b'S';
+const TENANT: u8 = b'T';
+const API_KEY: u8 = b'K';
+const API_KEY_OF: u8 = b'k';
+const TICKET: u8 = b'Q';
+const TICKET_LOCATOR: u8 = b'q';
+const TICKET_OF: u8 = b'o';
+const DEVICE: u8 = b'D';
+const DEVICE_OF: u8 = b'd';
+const CHALLENGE: u8 = b'C';
+const SIGNED_BODY: u8 = b'B';
+const PENDING_OF: u8 = b'p';
+const EXPIRY: u8 = b'E';
+const IDEMPOTENCY: u8 = b'I';
+const OUTBOX: u8 = b'O';
+const AUDIT: u8 = b'A';
+const AUDIT_HEAD: u8 = b'a';
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut key = Vec::with_capacity(length + 1);
+    key.push(prefix);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+fn time(at: Timestamp) -> [u8; 8] {
+    at.as_millis().to_be_bytes()
+}
+
+pub(super) fn signing_key(create_time: Timestamp, key_id: &str) -> Vec<u8> {
+    key(SIGNING_KEY, &[&time(create_time), key_id.as_bytes()])
+}
+
+pub(super) fn signing_keys() -> Vec<u8> {
+    key(SIGNING_KEY, &[])
+}
+
+pub(super) fn tenant(id: TenantId) -> Vec<u8> {
+    key(TENANT, &[id.as_bytes()])
+}
+
+pub(super) fn tenants() -> Vec<u8> {
+    key(TENANT, &[])
+}
+
+pub(super) fn api_key(id: &ApiKeyId) -> Vec<u8> {
+    key(API_KEY, &[id.as_str().as_bytes()])
+}
+
+/// The installation's keys are listed under sixteen zero bytes, which no
+/// UUID version 7 can be.
+pub(super) fn api_keys_of(tenant: Option<TenantId>) -> Vec<u8> {
+    key(API_KEY_OF, &[&tenant.map_or([0; 16], |id| *id.as_bytes())])
+}
+
+pub(super) fn api_key_of(
+    tenant: Option<TenantId>,
+    create_time: Timestamp,
+    id: &ApiKeyId,
+) -> Vec<u8> {
+    let mut list = api_keys_of(tenant);
+    list.extend_from_slice(&time(create_time));
+    list.extend_from_slice(id.as_str().as_bytes());
+    list
+}
+
+pub(super) fn ticket(tenant: TenantId, id: EnrollmentId) -> Vec<u8> {
+    key(TICKET, &[tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn ticket_locator(locator: &str) -> Vec<u8> {
+    key(TICKET_LOCATOR, &[locator.as_bytes()])
+}
+
+pub(super) fn ticket_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(TICKET_OF, &[tenant.as_bytes(), &user.digest()])
+}
+
+pub(super) fn device(id: DeviceId) -> Vec<u8> {
+    key(DEVICE, &[id.as_bytes()])
+}
+
+pub(super) fn devices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(DEVICE_OF, &[tenant.as_bytes(), &user.digest()])
+}
+
+pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Vec<u8> {
+    key(DEVICE_OF, &[tenant.as_bytes(), &user.digest(), id.as_bytes()])
+}
+
+pub(super) fn challenge(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(CHALLENGE, &[tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn signed_body(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(SIGNED_BODY, &[tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn pending_of_user(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(PENDING_OF, &[tenant.as_bytes(), &user.digest()])
+}
+
+pub(super) fn pending_of(tenant: TenantId, user: &UserId, id: ChallengeId) -> Vec<u8> {
+    key(PENDING_OF, &[tenant.as_bytes(), &user.digest(), id.as_bytes()])
+}
+
+/// The id at the end of a [`device_of`] or [`pending_of`] key.
+pub(super) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
+    key.last_chunk::<16>().copied()
+}
+
+pub(super) fn expiry(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(EXPIRY, &[&time(at), tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn expiries() -> Vec<u8> {
+    key(EXPIRY, &[])
+}
+
+/// Reads an [`expiry`] key back.
+pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, ChallengeId)> {
+    let (at, rest) = key.get(1..)?.split_first_chunk::<8>()?;
+    let (tenant, rest) = rest.split_first_chunk::<16>()?;
+    let (id, _) = rest.split_first_chunk::<16>()?;
+    Some((
+        Timestamp::from_millis(u64::from_be_bytes(*at)),
+        TenantId::from_bytes(*tenant),
+        ChallengeId::from_bytes(*id),
+    ))
+}
+
+pub(super) fn idempotency(tenant: TenantId, api_key: &ApiKeyId, request: &[u8; 16]) -> Vec<u8> {
+    key(IDEMPOTENCY, &[tenant.as_bytes(), api_key.as_str().as_bytes(), request])
+}
+
+fn gateway(gateway: PushGateway) -> u8 {
+    match gateway {
+        PushGateway::Apns => 1,
+        PushGateway::Fcm => 2,
+    }
+}
+
+pub(super) fn outbox_of(of: PushGateway) -> Vec<u8> {
+    key(OUTBOX, &[&[gateway(of)]])
+}
+
+pub(super) fn outbox(job: &PushJob) -> Vec<u8> {
+    key(OUTBOX, &[&[gateway(job.gateway)], &time(job.due), job.id.as_bytes()])
+}
+
+/// Reads the due time and id of an [`outbox`] key.
+pub(super) fn parse_outbox(key: &[u8]) -> Option<(Timestamp, PushId)> {
+    let (due, rest) = key.get(2..)?.split_first_chunk::<8>()?;
+    let (id, _) = rest.split_first_chunk::<16>()?;
+    Some((Timestamp::from_millis(u64::from_be_bytes(*due)), PushId::from_bytes(*id)))
+}
+
+pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {
+    key(AUDIT, &[&writer.to_be_bytes(), &sequence.to_be_bytes()])
+}
+
+pub(super) fn audit_head(writer: u64) -> Vec<u8> {
+    key(AUDIT_HEAD, &[&writer.to_be_bytes()])
+}

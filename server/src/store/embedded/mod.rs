@@ -1,0 +1,390 @@
+//! The embedded engine behind the trait: typed rows over one ordered tree.
+
+mod audit;
+mod challenges;
+mod installation;
+mod keys;
+mod record;
+mod registration;
+mod rows;
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::{
+    Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Store,
+    StoreError,
+    engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
+};
+use crate::domain::{
+    api_key::{ApiKey, ApiKeyId},
+    audit::By,
+    challenge::{Challenge, DeliveryState, Event, SignedBody},
+    device::{Device, PushGateway, PushRegistration},
+    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    push::PushJob,
+    signing_key::SigningKey,
+    tenant::Tenant,
+    ticket::{Ticket, TicketCode},
+    time::Timestamp,
+};
+
+/// Where hints go once a commit is durable.
+#[derive(Clone, Default)]
+struct Hints(Arc<OnceLock<Listener>>);
+
+impl Hints {
+    fn after_commit(&self, tx: &mut Tx<'_>, hint: Hint) {
+        let listener = self.0.clone();
+        tx.after_commit(Box::new(move || {
+            if let Some(listener) = listener.get() {
+                listener(hint);
+            }
+        }));
+    }
+}
+
+/// The store on the embedded engine.
+pub struct EmbeddedStore {
+    engine: Engine,
+    hints: Hints,
+    /// Pushes being tried. One process owns the directory, so a claim need not
+    /// be written down: it ends with the process.
+    claimed: Arc<Mutex<HashSet<PushId>>>,
+}
+
+impl EmbeddedStore {
+    /// Opens an existing directory.
+    ///
+    /// # Errors
+    /// [`OpenError`], in words for an operator.
+    pub fn open(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
+        Engine::open(dir, options).map(Self::over)
+    }
+
+    /// Makes a new directory.
+    ///
+    /// # Errors
+    /// [`OpenError`], in words for an operator.
+    pub fn create(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
+        Engine::create(dir, options).map(Self::over)
+    }
+
+    fn over(engine: Engine) -> Self {
+        Self { engine, hints: Hints::default(), claimed: Arc::default() }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Tx<'_>, &Hints) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let hints = self.hints.clone();
+        self.engine.write(move |tx| step(tx, &hints)).await.map_err(engine_error)?
+    }
+
+    fn write_lazy(
+        &self,
+        step: impl FnOnce(&mut Tx<'_>, &Hints) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let hints = self.hints.clone();
+        self.engine
+            .write_lazy(move |tx| {
+                if let Err(error) = step(tx, &hints) {
+                    tracing::error!(%error, "progress could not be noted");
+                }
+            })
+            .map_err(engine_error)
+    }
+}
+
+fn engine_error(error: EngineError) -> StoreError {
+    match error {
+        EngineError::Overloaded => StoreError::Overloaded,
+        EngineError::Unavailable => StoreError::Unavailable(error.to_string()),
+        EngineError::Unknown => StoreError::Unknown(error.to_string()),
+        EngineError::TooLarge { .. } => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+macro_rules! read {
+    ($self:ident, |$rows:ident| $body:expr) => {
+        $self.engine.read(move |$rows| $body).await.map_err(engine_error)?
+    };
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn listen(&self, listener: Listener) {
+        if self.hints.0.set(listener).is_err() {
+            tracing::error!("the store has a listener already");
+        }
+    }
+
+    async fn add_signing_key(&self, key: SigningKey, by: By) -> Result<(), StoreError> {
+        self.write(move |tx, _| installation::add_signing_key(tx, &key, &by)).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
+        read!(self, |rows| installation::signing_keys(rows))
+    }
+
+    async fn add_tenant(&self, tenant: Tenant, by: By) -> Result<(), StoreError> {
+        self.write(move |tx, _| installation::add_tenant(tx, &tenant, &by)).await
+    }
+
+    async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        read!(self, |rows| rows::load(rows, &keys::tenant(id)))
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<TenantId>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        read!(self, |rows| installation::tenants(rows, after, limit))
+    }
+
+    async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError> {
+        self.write(move |tx, _| installation::add_api_key(tx, &key, &by)).await
+    }
+
+    async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        let key = keys::api_key(id);
+        read!(self, |rows| rows::load(rows, &key))
+    }
+
+    async fn api_keys(&self, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError> {
+        read!(self, |rows| installation::api_keys(rows, tenant))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        id: ApiKeyId,
+        scope: Option<TenantId>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        self.write(move |tx, _| installation::revoke_api_key(tx, &id, scope, now, &by)).await
+    }
+
+    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError> {
+        self.write(move |tx, hints| registration::add_ticket(tx, hints, &ticket, &by)).await
+    }
+
+    async fn ticket(
+        &self,
+        tenant: TenantId,
+        id: EnrollmentId,
+    ) -> Result<Option<Ticket>, StoreError> {
+        read!(self, |rows| rows::load(rows, &keys::ticket(tenant, id)))
+    }
+
+    async fn redeem(
+        &self,
+        code: TicketCode,
+        device: Device,
+        now: Timestamp,
+        address: String,
+    ) -> Result<Redeemed, StoreError> {
+        self.write(move |tx, hints| registration::redeem(tx, hints, &code, device, now, &address))
+            .await
+    }
+
+    async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        read!(self, |rows| rows::load(rows, &keys::device(id)))
+    }
+
+    async fn devices_of(
+        &self,
+        tenant: TenantId,
+        user: &UserId,
+    ) -> Result<Vec<Device>, StoreError> {
+        let user = user.clone();
+        read!(self, |rows| registration::devices_of(rows, tenant, &user))
+    }
+
+    async fn remove_device(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        id: DeviceId,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Removed, StoreError> {
+        self.write(move |tx, hints| {
+            registration::remove_device(tx, hints, tenant, &user, id, now, &receipt_key_id, &by)
+        })
+        .await
+    }
+
+    async fn replace_push(
+        &self,
+        id: DeviceId,
+        push: Option<PushRegistration>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx, _| registration::replace_push(tx, id, push, now, &by)).await
+    }
+
+    async fn create(&self, new: NewChallenge) -> Result<Created, StoreError> {
+        self.write(move |tx, hints| challenges::create(tx, hints, &new)).await
+    }
+
+    async fn challenge(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<(Challenge, SignedBody)>, StoreError> {
+        read!(self, |rows| challenges::load(rows, tenant, id))
+    }
+
+    async fn pending_of(
+        &self,
+        tenant: TenantId,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Vec<(Challenge, SignedBody)>, StoreError> {
+        let user = user.clone();
+        read!(self, |rows| {
+            let mut found = Vec::new();
+            for challenge in challenges::pending_of(rows, tenant, &user)? {
+                if challenge.is_open(now) {
+                    found.extend(challenges::load(rows, tenant, challenge.id)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    async fn decide(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        event: Event,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Decided, StoreError> {
+        self.write(move |tx, hints| {
+            challenges::decide(tx, hints, tenant, id, event, now, &receipt_key_id, &by)
+        })
+        .await
+    }
+
+    async fn expire_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        receipt_key_id: String,
+    ) -> Result<Vec<Challenge>, StoreError> {
+        self.write(move |tx, hints| {
+            challenges::expire_due(tx, hints, now, limit, &receipt_key_id)
+        })
+        .await
+    }
+
+    async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read!(self, |rows| challenges::next_expiry(rows)))
+    }
+
+    fn note_delivery(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        device: DeviceId,
+        state: DeliveryState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write_lazy(move |tx, hints| {
+            challenges::note_delivery(tx, hints, tenant, id, device, state, "", now)
+        })
+    }
+
+    async fn claim_pushes(
+        &self,
+        gateway: PushGateway,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PushJob>, StoreError> {
+        // What is claimed still stands in the outbox: look past it.
+        let window = self.claimed.lock().len().saturating_add(limit);
+        let due = read!(self, |rows| {
+            rows.scan_prefix(&keys::outbox_of(gateway), None, window)
+                .iter()
+                .map(|(_, value)| rows::read::<PushJob>(value))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let mut claimed = self.claimed.lock();
+        Ok(due
+            .into_iter()
+            .take_while(|job| job.due <= now)
+            .filter(|job| claimed.insert(job.id))
+            .take(limit)
+            .collect())
+    }
+
+    async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError> {
+        let window = self.claimed.lock().len().saturating_add(1);
+        let waiting = read!(self, |rows| rows.scan_prefix(
+            &keys::outbox_of(gateway),
+            None,
+            window
+        ));
+        let claimed = self.claimed.lock();
+        Ok(waiting
+            .iter()
+            .filter_map(|(key, _)| keys::parse_outbox(key))
+            .find(|(_, id)| !claimed.contains(id))
+            .map(|(due, _)| due))
+    }
+
+    fn finish_push(
+        &self,
+        id: PushId,
+        job: PushJob,
+        result: PushResult,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let claimed = self.claimed.clone();
+        self.write_lazy(move |tx, hints| {
+            tx.delete(keys::outbox(&job));
+            match result {
+                PushResult::Again { due } => {
+                    let again =
+                        PushJob { due, attempts: job.attempts.saturating_add(1), ..job.clone() };
+                    rows::save(tx, keys::outbox(&again), &again);
+                    hints.after_commit(tx, Hint::Outbox(job.gateway));
+                }
+                PushResult::Finished { delivery, token } => {
+                    if let Some((state, reason)) = delivery {
+                        let (tenant, challenge) = (job.tenant, job.challenge);
+                        challenges::note_delivery(
+                            tx, hints, tenant, challenge, job.device, state, &reason, now,
+                        )?;
+                    }
+                    registration::judge_token(tx, job.device, &token, now)?;
+                }
+            }
+            tx.after_commit(Box::new(move || {
+                claimed.lock().remove(&id);
+            }));
+            Ok(())
+        })
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.engine.is_open()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.engine.close().await.map_err(engine_error)
+    }
+}

@@ -1,0 +1,205 @@
+//! Tickets and devices.
+
+use super::{audit::note, challenges, keys, rows};
+use crate::{
+    domain::{
+        audit::{Actor, By},
+        challenge::{Event, Verdict},
+        device::{Device, PushRegistration},
+        ids::{DeviceId, EnrollmentId, TenantId, UserId},
+        policy::MAX_DEVICES_PER_USER,
+        ticket::{Ticket, TicketCode, TicketState, Try},
+        time::Timestamp,
+    },
+    store::{Hint, Redeemed, Removed, StoreError, TokenVerdict, engine::Tx},
+};
+
+use super::Hints;
+
+pub(super) fn add_ticket(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    ticket: &Ticket,
+    by: &By,
+) -> Result<(), StoreError> {
+    let of = keys::ticket_of(ticket.tenant, &ticket.user);
+    if let Some(id) = tx.get(&of).as_deref().and_then(keys::last_id) {
+        let key = keys::ticket(ticket.tenant, EnrollmentId::from_bytes(id));
+        if let Some(mut old) = rows::load::<Ticket>(tx, &key)?
+            && old.state == TicketState::Open
+        {
+            old.state = TicketState::Replaced;
+            rows::save(tx, key, &old);
+            note(tx, ticket.create_time, Some(old.tenant), by, "ticket.replaced", old.id, "")?;
+            hints.after_commit(tx, Hint::Enrollment(old.id));
+        }
+    }
+    // Two codes with the same locator: the newer would hide the older, so the
+    // older is replaced like any other. 40 random bits make it a curiosity.
+    rows::save(tx, keys::ticket(ticket.tenant, ticket.id), ticket);
+    tx.put(of, ticket.id.as_bytes());
+    let mut found = ticket.tenant.as_bytes().to_vec();
+    found.extend_from_slice(ticket.id.as_bytes());
+    tx.put(keys::ticket_locator(&ticket.locator), found);
+    note(
+        tx,
+        ticket.create_time,
+        Some(ticket.tenant),
+        by,
+        "ticket.created",
+        ticket.id,
+        &ticket.user,
+    )
+}
+
+pub(super) fn redeem(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    code: &TicketCode,
+    mut device: Device,
+    now: Timestamp,
+    address: &str,
+) -> Result<Redeemed, StoreError> {
+    let Some(found) = tx.get(&keys::ticket_locator(code.locator())) else {
+        return Ok(Redeemed::Refused);
+    };
+    let (Some(tenant), Some(id)) = (found.first_chunk::<16>(), keys::last_id(&found)) else {
+        return Err(StoreError::Corrupt("a ticket's locator".into()));
+    };
+    let key = keys::ticket(TenantId::from_bytes(*tenant), EnrollmentId::from_bytes(id));
+    let Some(mut ticket) = rows::load::<Ticket>(tx, &key)? else {
+        return Ok(Redeemed::Refused);
+    };
+    let by = By { actor: Actor::Ticket, address: address.to_owned() };
+    let verdict = ticket.redeem(&code.secret_hash(), device.id, now);
+    if verdict == Try::Redeemed {
+        let held = tx.scan_prefix(
+            &keys::devices_of(ticket.tenant, &ticket.user),
+            None,
+            MAX_DEVICES_PER_USER,
+        );
+        if held.len() >= MAX_DEVICES_PER_USER {
+            return Ok(Redeemed::TooManyDevices);
+        }
+    }
+    let outcome = match verdict {
+        Try::Redeemed => "redeemed",
+        Try::Wrong if ticket.state == TicketState::Locked => "locked",
+        Try::Wrong => "wrong_code",
+        Try::Dead => return Ok(Redeemed::Refused),
+    };
+    rows::save(tx, key, &ticket);
+    note(tx, now, Some(ticket.tenant), &by, "ticket.tried", ticket.id, outcome)?;
+    if ticket.state != TicketState::Open {
+        hints.after_commit(tx, Hint::Enrollment(ticket.id));
+    }
+    if verdict != Try::Redeemed {
+        return Ok(Redeemed::Refused);
+    }
+    device.tenant = ticket.tenant;
+    device.user = ticket.user;
+    rows::save(tx, keys::device(device.id), &device);
+    tx.put(keys::device_of(device.tenant, &device.user, device.id), []);
+    note(tx, now, Some(device.tenant), &by, "device.registered", device.id, &device.user)?;
+    Ok(Redeemed::Registered(Box::new(device)))
+}
+
+pub(super) fn devices_of(
+    rows: &mut impl rows::Rows,
+    tenant: TenantId,
+    user: &UserId,
+) -> Result<Vec<Device>, StoreError> {
+    let mut found = Vec::new();
+    for (key, _) in rows.raw_under(&keys::devices_of(tenant, user), None, usize::MAX) {
+        if let Some(id) = keys::last_id(&key) {
+            found.extend(rows::load::<Device>(rows, &keys::device(DeviceId::from_bytes(id)))?);
+        }
+    }
+    Ok(found)
+}
+
+#[allow(clippy::too_many_arguments, reason = "one step, all of it needed")]
+pub(super) fn remove_device(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    tenant: TenantId,
+    user: &UserId,
+    id: DeviceId,
+    now: Timestamp,
+    receipt_key_id: &str,
+    by: &By,
+) -> Result<Removed, StoreError> {
+    let device = match rows::load::<Device>(tx, &keys::device(id))? {
+        Some(device) if device.tenant == tenant && &device.user == user => device,
+        _ => return Ok(Removed::NotFound),
+    };
+    tx.delete(keys::device(device.id));
+    tx.delete(keys::device_of(tenant, user, device.id));
+    note(tx, now, Some(tenant), by, "device.removed", device.id, user)?;
+    let mut ended = Vec::new();
+    let mut dropped = Vec::new();
+    for mut challenge in challenges::pending_of(tx, tenant, user)? {
+        if challenge.delivery_mut(id).is_none() {
+            continue;
+        }
+        match challenge.apply(Event::DeviceGone(id), now, receipt_key_id) {
+            Verdict::Recorded | Verdict::Expired => {
+                challenges::settle(tx, hints, &challenge, now, by)?;
+                ended.push(challenge);
+            }
+            Verdict::Pending => {
+                rows::save(tx, keys::challenge(tenant, challenge.id), &challenge);
+                hints.after_commit(tx, Hint::Challenge(challenge.id));
+                dropped.push(challenge.id);
+            }
+            Verdict::AlreadyDecided | Verdict::NotAsked => {}
+        }
+    }
+    Ok(Removed::Done { ended, dropped })
+}
+
+pub(super) fn replace_push(
+    tx: &mut Tx<'_>,
+    id: DeviceId,
+    push: Option<PushRegistration>,
+    now: Timestamp,
+    by: &By,
+) -> Result<bool, StoreError> {
+    let Some(mut device) = rows::load::<Device>(tx, &keys::device(id))? else {
+        return Ok(false);
+    };
+    device.push = push;
+    rows::save(tx, keys::device(id), &device);
+    note(tx, now, Some(device.tenant), by, "device.push_replaced", id, "")?;
+    Ok(true)
+}
+
+/// Acts on what a gateway said of a token, if it is still this device's token
+/// and was not registered after the gateway's date.
+pub(super) fn judge_token(
+    tx: &mut Tx<'_>,
+    id: DeviceId,
+    verdict: &TokenVerdict,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (token, outcome) = match verdict {
+        TokenVerdict::Fine => return Ok(()),
+        TokenVerdict::Dead { token, .. } => (token, "dead"),
+        TokenVerdict::Doubtful { token } => (token, "doubtful"),
+    };
+    let Some(mut device) = rows::load::<Device>(tx, &keys::device(id))? else {
+        return Ok(());
+    };
+    let Some(push) = device.push.as_mut().filter(|push| &push.token == token) else {
+        return Ok(());
+    };
+    match verdict {
+        TokenVerdict::Dead { since: Some(since), .. } if *since < push.register_time => {
+            return Ok(());
+        }
+        TokenVerdict::Dead { .. } => device.push = None,
+        TokenVerdict::Fine | TokenVerdict::Doubtful { .. } => push.quarantined = true,
+    }
+    rows::save(tx, keys::device(id), &device);
+    note(tx, now, Some(device.tenant), &By::broker(), "device.token_judged", id, outcome)
+}

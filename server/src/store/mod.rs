@@ -1,0 +1,311 @@
+//! PERSISTENCE: what the broker needs kept, in its own words.
+//!
+//! The trait speaks in decisions, not in keys. Every method that changes
+//! something is one atomic, durable step, audit entry and outbox entries
+//! included; the rule "pending and not expired" is evaluated inside that step.
+//! Reads see durable state only. Wake-ups ([`Hint`]) are hints: subscribe, read,
+//! wait, and read again.
+
+pub mod embedded;
+pub mod engine;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    api_key::{ApiKey, ApiKeyId},
+    audit::By,
+    challenge::{Challenge, DeliveryState, Event, SignedBody},
+    device::{Device, PushGateway, PushRegistration},
+    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    policy::PendingLimit,
+    push::PushJob,
+    signing_key::SigningKey,
+    tenant::Tenant,
+    ticket::{Ticket, TicketCode},
+    time::Timestamp,
+};
+
+/// Why a step was not taken, or perhaps was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Not applied: too much is waiting already.
+    #[error("the store has too much work waiting")]
+    Overloaded,
+    /// Not applied.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Perhaps applied. Reading tells, once the store is back.
+    #[error("the outcome is not known: {0}")]
+    Unknown(String),
+    /// A stored record can't be read.
+    #[error("a stored record can't be read: {0}")]
+    Corrupt(String),
+}
+
+/// Something may have changed: read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// A challenge changed, or was decided.
+    Challenge(ChallengeId),
+    /// A ticket was redeemed or died.
+    Enrollment(EnrollmentId),
+    /// The outbox of a gateway has something new.
+    Outbox(PushGateway),
+    /// A challenge ends by itself at this time.
+    Expiry(Timestamp),
+    /// Hints may have been lost: read everything again.
+    Resync,
+}
+
+/// Takes hints. Called on the store's own thread: must be quick.
+pub type Listener = Arc<dyn Fn(Hint) + Send + Sync>;
+
+/// A challenge to be stored.
+pub struct NewChallenge {
+    /// The challenge, with an outcome already where nobody can be asked.
+    pub challenge: Challenge,
+    /// What was signed.
+    pub signed: SignedBody,
+    /// The caller's `request_id` and the SHA-256 of the request's content.
+    pub idempotency: Option<([u8; 16], [u8; 32])>,
+    /// What gives way when the user has one pending.
+    pub pending_limit: PendingLimit,
+    /// Pushes intended.
+    pub pushes: Vec<PushJob>,
+    /// Who asked.
+    pub by: By,
+}
+
+/// What became of a new challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// Stored. `superseded` are those that gave way, as they ended.
+    New {
+        /// The user's earlier challenges.
+        superseded: Vec<Challenge>,
+    },
+    /// The same request came before: its challenge.
+    Existing(ChallengeId),
+    /// The same `request_id` came before with other content.
+    Conflict,
+    /// The user has one pending, and policy keeps it until this time.
+    PendingExists(Timestamp),
+}
+
+/// What became of an event for a challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// This event decided.
+    Recorded(Challenge),
+    /// Decided before, or its time was up: as it is.
+    Already(Challenge),
+    /// There is no such challenge for this caller.
+    NotFound,
+}
+
+/// What became of a try to redeem a ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redeemed {
+    /// The device is registered.
+    Registered(Box<Device>),
+    /// No ticket that this code opens, for whatever reason.
+    Refused,
+    /// The user has as many devices as one may have.
+    TooManyDevices,
+}
+
+/// What became of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// Gone. `ended` are challenges that ended with it, `dropped` those that go
+    /// on with the user's other devices.
+    Done {
+        /// Ended.
+        ended: Vec<Challenge>,
+        /// Go on without it.
+        dropped: Vec<ChallengeId>,
+    },
+    /// There is no such device for this caller.
+    NotFound,
+}
+
+/// How a try of a push went, for the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushResult {
+    /// Done with; `delivery` is the state to note with its reason.
+    Finished {
+        /// How far the prompt came; none: nothing to note.
+        delivery: Option<(DeliveryState, String)>,
+        /// What the gateway said of the token.
+        token: TokenVerdict,
+    },
+    /// To be tried again, under the same id.
+    Again {
+        /// Not before.
+        due: Timestamp,
+    },
+}
+
+/// What a gateway said of a push token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenVerdict {
+    /// Nothing against it.
+    Fine,
+    /// Dead since then: cleared if it is still this token and was registered earlier.
+    Dead {
+        /// The token that was tried.
+        token: String,
+        /// The gateway's date, if it gave one.
+        since: Option<Timestamp>,
+    },
+    /// Doubtful: not used until replaced.
+    Doubtful {
+        /// The token that was tried.
+        token: String,
+    },
+}
+
+/// Durable state of the broker.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Sets who is told of changes. Called once, before anything else.
+    fn listen(&self, listener: Listener);
+
+    /// Adds a signing key.
+    async fn add_signing_key(&self, key: SigningKey, by: By) -> Result<(), StoreError>;
+    /// All signing keys, oldest first.
+    async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError>;
+
+    /// Adds an organisation.
+    async fn add_tenant(&self, tenant: Tenant, by: By) -> Result<(), StoreError>;
+    /// One organisation.
+    async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError>;
+    /// Organisations after `after`, by id.
+    async fn tenants(&self, after: Option<TenantId>, limit: usize)
+    -> Result<Vec<Tenant>, StoreError>;
+
+    /// Adds an API key.
+    async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError>;
+    /// One API key, revoked ones included.
+    async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError>;
+    /// The API keys of an organisation, or those of the installation.
+    async fn api_keys(&self, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError>;
+    /// Revokes a key that `scope` may see (none: any key). A revoked one stays
+    /// as it is.
+    async fn revoke_api_key(
+        &self,
+        id: ApiKeyId,
+        scope: Option<TenantId>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Adds a ticket; an open one of the same user is replaced.
+    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError>;
+    /// One ticket.
+    async fn ticket(
+        &self,
+        tenant: TenantId,
+        id: EnrollmentId,
+    ) -> Result<Option<Ticket>, StoreError>;
+    /// Redeems a ticket: its tenant and user become those of `device`, whose
+    /// own are ignored.
+    async fn redeem(
+        &self,
+        code: TicketCode,
+        device: Device,
+        now: Timestamp,
+        address: String,
+    ) -> Result<Redeemed, StoreError>;
+
+    /// One device.
+    async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError>;
+    /// A user's devices, oldest first.
+    async fn devices_of(&self, tenant: TenantId, user: &UserId)
+    -> Result<Vec<Device>, StoreError>;
+    /// Removes a device and ends what only it could have answered.
+    async fn remove_device(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        id: DeviceId,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Removed, StoreError>;
+    /// Replaces a device's push registration. `false`: no such device.
+    async fn replace_push(
+        &self,
+        id: DeviceId,
+        push: Option<PushRegistration>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<bool, StoreError>;
+
+    /// Stores a challenge with its pushes.
+    async fn create(&self, new: NewChallenge) -> Result<Created, StoreError>;
+    /// One challenge and what was signed.
+    async fn challenge(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<(Challenge, SignedBody)>, StoreError>;
+    /// A user's challenges that are open at `now`, oldest first.
+    async fn pending_of(
+        &self,
+        tenant: TenantId,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Vec<(Challenge, SignedBody)>, StoreError>;
+    /// Takes an event in; see [`Challenge::apply`].
+    async fn decide(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        event: Event,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Decided, StoreError>;
+    /// Ends up to `limit` challenges whose time is up at `now`.
+    async fn expire_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        receipt_key_id: String,
+    ) -> Result<Vec<Challenge>, StoreError>;
+    /// When the next challenge ends by itself.
+    async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Notes how far a prompt has come. Not waited for: what is lost by a crash
+    /// is progress, not a decision.
+    fn note_delivery(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        device: DeviceId,
+        state: DeliveryState,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Up to `limit` pushes due at `now` that nobody else has claimed; a claim
+    /// ends with [`Store::finish_push`].
+    async fn claim_pushes(
+        &self,
+        gateway: PushGateway,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PushJob>, StoreError>;
+    /// When the next unclaimed push is due.
+    async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError>;
+    /// Takes note of how a try went. Not waited for: a try that is forgotten is
+    /// repeated under the same id.
+    fn finish_push(&self, id: PushId, job: PushJob, result: PushResult, now: Timestamp)
+    -> Result<(), StoreError>;
+
+    /// Whether the store takes work.
+    fn is_healthy(&self) -> bool;
+    /// Ends all work and lets go of the files.
+    async fn close(&self) -> Result<(), StoreError>;
+}
