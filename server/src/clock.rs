@@ -46,7 +46,7 @@ impl Clock {
         match &self.0 {
             Hands::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| millis(since)),
+                .map_or(0, millis),
             Hands::Manual(hand) => *hand.borrow(),
         }
     }
