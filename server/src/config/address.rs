@@ -3,7 +3,7 @@
 use http::Uri;
 
 /// Checks a base address: `http` or `https`, a host, perhaps a port, no more.
-pub(super) fn public_url(text: &str) -> Result<String, String> {
+pub(super) fn base_address(text: &str) -> Result<String, String> {
     const WANTED: &str = "must be an address such as https://approve.example.com:7700";
     let uri: Uri = text.parse().map_err(|_| WANTED.to_owned())?;
     let scheme = uri.scheme_str();
@@ -24,7 +24,7 @@ pub(super) fn public_url(text: &str) -> Result<String, String> {
 }
 
 /// Whether `url` names the machine itself.
-fn is_loopback(url: &str) -> bool {
+pub(super) fn is_loopback(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;
     };
@@ -36,14 +36,13 @@ fn is_loopback(url: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Refuses an address at which other machines would be spoken to unencrypted.
-pub(crate) fn check_plaintext(url: &str, allowed: bool) -> Result<(), String> {
+/// Refuses an address at which other machines would be spoken to unencrypted,
+/// unless `allowed`, which `flag` makes it.
+pub(crate) fn check_plaintext(url: &str, allowed: bool, flag: &str) -> Result<(), String> {
     if url.starts_with("https://") || is_loopback(url) || allowed {
         return Ok(());
     }
-    Err(
-        "must begin with https:// beyond loopback, unless grpc.allow_plaintext_beyond_loopback \
-         is true"
-            .to_owned(),
-    )
+    Err(format!(
+        "must begin with https:// beyond loopback, unless {flag} is set"
+    ))
 }

@@ -24,13 +24,15 @@ mod section;
 mod tests;
 mod tree;
 
+pub(crate) use address::check_plaintext;
 pub use fault::{Fault, Faults, Source};
 pub use port::PortConfig;
-pub use push::{ApnsApp, ApnsEnvironment, FcmApp, PushConfig};
+pub use push::{ApnsApp, FcmApp, PushConfig, PushEnvironment};
 pub use section::Setting;
+pub(crate) use section::time_span;
 pub use tree::{COMMAND_LINE_VARIABLES, ConfigFile};
 
-use address::public_url;
+use address::base_address;
 use section::{Findings, Section, quoted};
 
 use crate::{
@@ -163,7 +165,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         "master_key_file",
         data_dir.join("master.key").to_string_lossy().as_ref(),
     );
-    let public_url = root.parsed("public_url", public_url);
+    let public_url = root.parsed("public_url", base_address);
     let issuer = root.text("issuer");
     let (grpc, grpc_listen) = port::read(
         root.section("grpc"),
@@ -179,9 +181,11 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     );
     match &public_url {
         Some(url) => {
-            if let Err(message) =
-                address::check_plaintext(&url.value, grpc.allow_plaintext_beyond_loopback)
-            {
+            if let Err(message) = check_plaintext(
+                &url.value,
+                grpc.allow_plaintext_beyond_loopback,
+                "grpc.allow_plaintext_beyond_loopback = true",
+            ) {
                 root.fault(url.source.clone(), "public_url", message);
             }
         }
@@ -201,7 +205,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     root.finish();
     Config {
         data_dir,
-        public_url: public_url.map(|url| url.value.trim_end_matches('/').to_owned()),
+        public_url: public_url.map(|url| url.value),
         issuer: issuer.map(|issuer| issuer.value),
         master_key_file,
         grpc,

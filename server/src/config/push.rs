@@ -6,10 +6,12 @@ use aws_lc_rs::{
     rsa::KeyPair,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
-use http::Uri;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 
-use super::section::{Located, Section, quoted};
+use super::{
+    address::{base_address, is_loopback},
+    section::{Located, Section, quoted},
+};
 
 /// `[push]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct PushConfig {
 
 /// The two worlds of APNs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApnsEnvironment {
+pub enum PushEnvironment {
     /// Apps from the store: `api.push.apple.com`.
     Production,
     /// Development builds: `api.sandbox.push.apple.com`.
@@ -35,10 +37,11 @@ pub struct ApnsApp {
     /// `app_id`: the bundle id, which is the topic.
     pub app_id: String,
     /// `environment`: `production` (default) or `sandbox`.
-    pub environment: ApnsEnvironment,
+    pub environment: PushEnvironment,
     /// `team_id`: ten characters, from Apple.
     pub team_id: String,
-    /// `key_id`: ten characters, from Apple.
+    /// `key_id`: ten characters, from Apple. Empty: taken from the name of the
+    /// file that `key_file` leads to, as Apple names it (`AuthKey_<id>.p8`).
     pub key_id: String,
     /// `key_file`: the `.p8` file.
     pub key_file: PathBuf,
@@ -105,41 +108,53 @@ pub(super) fn read(mut section: Section<'_>) -> PushConfig {
 
 fn apns(mut section: Section<'_>) -> ApnsApp {
     let environments = [
-        ("production", ApnsEnvironment::Production),
-        ("sandbox", ApnsEnvironment::Sandbox),
+        ("production", PushEnvironment::Production),
+        ("sandbox", PushEnvironment::Sandbox),
     ];
     let app = ApnsApp {
-        app_id: section.required_text("app_id").value,
+        app_id: required_id(&mut section, "app_id"),
         environment: section
             .choice(
                 "environment",
                 "production",
                 &environments,
-                ApnsEnvironment::Production,
+                PushEnvironment::Production,
             )
             .value,
-        team_id: section.required_text("team_id").value,
-        key_id: section.required_text("key_id").value,
+        team_id: required_id(&mut section, "team_id"),
+        key_id: section
+            .parsed("key_id", id)
+            .map_or_else(String::new, |key_id| key_id.value),
         key_file: required_file(&mut section, "key_file", check_p8),
-        url: section.parsed("url", gateway_url).map(|url| url.value),
+        url: url(&mut section, false),
         root_ca_file: root_ca(&mut section),
-        max_in_flight: section.number_or("max_in_flight", 500, 1..=100_000),
+        max_in_flight: section.number_or("max_in_flight", 500, 1..=10_000),
     };
+    if !section.is_set("key_id")
+        && !app.key_file.as_os_str().is_empty()
+        && !names_key(&app.key_file)
+    {
+        section.fault(
+            section.source(),
+            "key_id",
+            "is missing, and key_file does not lead to a file named AuthKey_<key id>.p8",
+        );
+    }
     section.finish();
     app
 }
 
 fn fcm(mut section: Section<'_>) -> FcmApp {
     let app = FcmApp {
-        project_id: section.required_text("project_id").value,
+        project_id: required_id(&mut section, "project_id"),
         service_account_file: required_file(
             &mut section,
             "service_account_file",
             check_service_account,
         ),
-        url: section.parsed("url", gateway_url).map(|url| url.value),
+        url: url(&mut section, true),
         root_ca_file: root_ca(&mut section),
-        max_in_flight: section.number_or("max_in_flight", 500, 1..=100_000),
+        max_in_flight: section.number_or("max_in_flight", 500, 1..=10_000),
     };
     section.finish();
     app
@@ -151,7 +166,8 @@ fn required_file(
     key: &'static str,
     check: impl FnOnce(&[u8]) -> Result<(), &'static str>,
 ) -> PathBuf {
-    match section.required_path(key) {
+    section.require(key);
+    match section.path(key) {
         None => PathBuf::new(),
         Some(path) => {
             check_file(section, key, &path, check);
@@ -229,16 +245,49 @@ fn check_certificates(content: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn gateway_url(text: &str) -> Result<String, String> {
-    const WANTED: &str = "must be an address such as https://127.0.0.1:2197";
-    let uri: Uri = text.parse().map_err(|_| WANTED.to_owned())?;
-    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !is_http
-        || uri
-            .authority()
-            .is_none_or(|host| host.as_str().contains('@'))
-    {
-        return Err(WANTED.to_owned());
+/// Whether Apple's name of the file, links followed, tells the key's id.
+fn names_key(path: &Path) -> bool {
+    let real_path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real_path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix("AuthKey_")?.strip_suffix(".p8"))
+        .is_some_and(|key_id| id(key_id).is_ok())
+}
+
+fn required_id(section: &mut Section<'_>, key: &'static str) -> String {
+    section.require(key);
+    section
+        .parsed(key, id)
+        .map_or_else(String::new, |id| id.value)
+}
+
+/// Ids of apps, teams, keys and projects stand in headers and paths.
+fn id(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+    if text.len() <= 255 && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be letters, digits, dots, dashes, underscores and colons only".to_owned())
     }
-    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// A gateway's base address. Credentials go there: TLS, or loopback if
+/// `plain_on_loopback`.
+fn url(section: &mut Section<'_>, plain_on_loopback: bool) -> Option<String> {
+    let wanted = if plain_on_loopback {
+        "must be https://host[:port], or http on a loopback address"
+    } else {
+        "must be https://host[:port]"
+    };
+    let url = section.parsed("url", |text| {
+        let text = base_address(text).map_err(|_| wanted.to_owned())?;
+        let is_fit = text.starts_with("https://") || (plain_on_loopback && is_loopback(&text));
+        if is_fit {
+            Ok(text)
+        } else {
+            Err(wanted.to_owned())
+        }
+    })?;
+    Some(url.value)
 }

@@ -2,8 +2,13 @@
 //! at the first.
 
 use std::{
-    cell::RefCell, collections::BTreeMap, fmt::Display, net::SocketAddr, ops::RangeInclusive,
-    path::PathBuf, time::Duration,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
 };
 
 use super::{
@@ -60,6 +65,7 @@ pub(super) struct Section<'a> {
     path: String,
     source: Source,
     nodes: BTreeMap<String, Node>,
+    set: BTreeSet<String>,
     known: Vec<&'static str>,
     findings: &'a Findings,
 }
@@ -85,6 +91,7 @@ impl<'a> Section<'a> {
         Self {
             path,
             source,
+            set: nodes.keys().cloned().collect(),
             nodes,
             known: Vec::new(),
             findings,
@@ -174,9 +181,8 @@ impl<'a> Section<'a> {
         default: (T, String),
         read: impl FnOnce(&Value) -> Result<(T, String), String>,
     ) -> Located<T> {
-        let is_set = self.nodes.contains_key(key);
         self.get(key, read).unwrap_or_else(|| {
-            if !is_set {
+            if !self.is_set(key) {
                 self.findings
                     .setting(self.name(key), default.1, Source::Default);
             }
@@ -195,11 +201,16 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Text that must be there; an empty string when it is not.
-    pub(super) fn required_text(&mut self, key: &'static str) -> Located<String> {
-        let is_set = self.nodes.contains_key(key);
-        self.text(key)
-            .unwrap_or_else(|| self.absent(key, is_set, String::new()))
+    /// Whether `key` was set, rightly or wrongly, before it was taken.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.set.contains(key)
+    }
+
+    /// Reports `key` when nobody set it.
+    pub(super) fn require(&self, key: &str) {
+        if !self.is_set(key) {
+            self.fault(self.source(), key, "is missing");
+        }
     }
 
     /// Text that `parse` understands.
@@ -258,32 +269,12 @@ impl<'a> Section<'a> {
 
     /// A path with a default.
     pub(super) fn path_or(&mut self, key: &'static str, default: &str) -> PathBuf {
-        if !self.nodes.contains_key(key) {
+        if !self.is_set(key) {
             self.findings
                 .setting(self.name(key), quoted(default), Source::Default);
         }
         self.path(key)
             .map_or_else(|| PathBuf::from(default), |path| path.value)
-    }
-
-    /// A path that must be there.
-    pub(super) fn required_path(&mut self, key: &'static str) -> Option<Located<PathBuf>> {
-        let is_set = self.nodes.contains_key(key);
-        let found = self.path(key);
-        if found.is_none() {
-            self.absent(key, is_set, ());
-        }
-        found
-    }
-
-    fn absent<T>(&self, key: &str, is_set: bool, value: T) -> Located<T> {
-        if !is_set {
-            self.fault(self.source(), key, "is missing");
-        }
-        Located {
-            value,
-            source: self.source(),
-        }
     }
 
     /// An address to listen on.
@@ -415,7 +406,8 @@ pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn time_span(text: &str) -> Option<Duration> {
+/// Reads a span of time written such as `500ms`, `30s`, `5m` or `1h`.
+pub(crate) fn time_span(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
     let milliseconds = match text.strip_prefix(digits)? {
