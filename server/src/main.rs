@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary `countersign`: see [`countersign_server::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    countersign_server::cli::main()
+}

@@ -1,0 +1,138 @@
+//! `countersign serve`, `init` and `check-config`: the broker on this machine.
+
+use std::{fs, io, time::Duration};
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    arguments::ConfigArgs,
+    failure::{Failure, Kind, chain},
+    output::Output,
+};
+use crate::{
+    Server,
+    clock::Clock,
+    config::{Config, ConfigFile, Loaded},
+    telemetry,
+};
+
+/// How long background work may linger after everything else has ended.
+const LINGER: Duration = Duration::from_secs(5);
+
+fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
+    let config_fault = |message: String| Failure::new(Kind::Config, message);
+    let file = match &args.config {
+        None => None,
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = fs::read_to_string(path)
+                .map_err(|error| config_fault(format!("cannot read {name}: {error}")))?;
+            Some((name, text))
+        }
+    };
+    let file = file.as_ref().map(|(name, text)| ConfigFile { name, text });
+    Config::load(file, std::env::vars_os()).map_err(|faults| config_fault(faults.to_string()))
+}
+
+pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
+    let loaded = load(args)?;
+    for setting in &loaded.settings {
+        let value = json!({
+            "key": setting.key,
+            "value": setting.value,
+            "source": setting.source.to_string(),
+        });
+        out.show(&value, || {
+            format!("{} = {}  # {}", setting.key, setting.value, setting.source)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn init(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
+    let config = load(args)?.config;
+    let report =
+        crate::init(&config, &Clock::system()).map_err(|error| Failure::failed(chain(&error)))?;
+    let value = json!({
+        "admin_key": report.admin_key,
+        "data_dir": config.data_dir.to_string_lossy(),
+    });
+    out.show(&value, || {
+        format!(
+            "Initialized {}.\nAdmin key of the installation (shown this once, keep it safe):\n{}",
+            config.data_dir.display(),
+            report.admin_key
+        )
+    })?;
+    Ok(())
+}
+
+pub(super) fn serve(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = load(args)?.config;
+    telemetry::init(&config.log).map_err(|error| Failure::failed(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(run(config));
+    runtime.shutdown_timeout(LINGER);
+    outcome
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    // Before the ports are bound: whoever sees them open may stop the broker.
+    let signals = Signals::listen()
+        .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
+    let server = Server::bind(config, Clock::system())
+        .await
+        .map_err(|error| Failure::failed(chain(&error)))?;
+    tracing::info!(
+        grpc = %server.grpc_addr(),
+        http = %server.http_addr(),
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    server
+        .serve(signals.first_ends_gracefully())
+        .await
+        .map_err(|error| Failure::failed(chain(&error)))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Returns at the first signal; the second ends the process there and
+    /// then, which loses nothing that was acknowledged.
+    async fn first_ends_gracefully(mut self) {
+        let name = self.next().await;
+        tracing::info!(
+            signal = name,
+            "draining: no new work, running calls may end"
+        );
+        tokio::spawn(async move {
+            let name = self.next().await;
+            tracing::warn!(signal = name, "second signal, stopping at once");
+            std::process::exit(1);
+        });
+    }
+}

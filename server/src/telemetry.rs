@@ -1,0 +1,89 @@
+//! Logging: one line per event on standard error, as text or JSON.
+//!
+//! What the levels mean:
+//! - `error`: somebody has to do something, or approvals are being lost: a
+//!   credential a push gateway refuses, a store that can't be written.
+//! - `warn`: the broker coped, but it is not as it should be: connections
+//!   refused for want of room, a gateway answering 5xx.
+//! - `info`: a few lines in the life of the process: what was configured, the
+//!   ports bound, certificates reloaded, draining, stopped. Nothing per request.
+//! - `debug`: one line per thing done for a caller, to follow one sign-in.
+//! - `trace`: the insides, of the libraries too.
+//!
+//! An error is logged once, where it is dealt with. No secret, code, token or
+//! full phone number is logged at any level.
+
+use std::io::{IsTerminal, stderr};
+
+use thiserror::Error;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `format`: `text` (default) or `json`.
+    pub format: LogFormat,
+    /// `level`: a level or, per module, `tracing-subscriber`'s `EnvFilter`
+    /// syntax, such as `info,countersign_server::delivery=debug`. Default `info`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter is malformed.
+    #[error("{0}")]
+    Filter(String),
+    /// Something else is already receiving log events in this process.
+    #[error("logging is already set up")]
+    AlreadySet,
+}
+
+/// Checks `level` without using it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(level: &str) -> Result<(), String> {
+    filter(level).map(|_| ())
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    const WANTED: &str =
+        "must be off, error, warn, info, debug, trace or a filter such as info,h2=warn";
+    // `EnvFilter` takes a mistyped level for the name of a module to trace.
+    let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
+    if level
+        .split(',')
+        .any(|part| !part.contains(['=', '[']) && !is_level(part))
+    {
+        return Err(WANTED.to_owned());
+    }
+    EnvFilter::try_new(level).map_err(|error| format!("{WANTED}: {error}"))
+}
+
+/// Sends log events to standard error, for the rest of the process.
+///
+/// # Errors
+/// When the filter is malformed or logging was already set up.
+pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter(&config.level).map_err(TelemetryError::Filter)?))
+        .try_init()
+        .map_err(|_| TelemetryError::AlreadySet)
+}
