@@ -1,9 +1,18 @@
-//! The approval broker.
+//! The approval broker: signed challenges to phones, one durable decision each.
+//!
+//! Arrows between the rooms: `main -> lib -> api -> broker -> {store, delivery}
+//! -> domain -> proto::signing`. See `ARCHITECTURE.md`.
 
+pub mod api;
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod delivery;
+pub mod domain;
+pub mod metrics;
 pub mod startup;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 

@@ -1,0 +1,310 @@
+//! The data directory: creating it durably, refusing what must not be opened.
+//!
+//! | Name | What |
+//! |---|---|
+//! | `lock` | our lock, with the holder's process id |
+//! | `conf`, `db`, `blobs/` | sled's settings, log and (never used) large values |
+//! | `snap.*` | sled's start-up cache; removed before opening |
+//! | `format` | written last by creation: from then on the rest must be there |
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use sled::{Batch, Db};
+
+use super::EngineOptions;
+use super::error::OpenError;
+use super::fault;
+use super::lock::DirectoryLock;
+use super::tx::guarded;
+
+/// Where the schema version lives, as a big-endian `u32`.
+pub(super) const SCHEMA_KEY: &[u8] = b"\x00schema";
+
+const CONF: &str = "conf";
+const LOG: &str = "db";
+const BLOBS: &str = "blobs";
+const FORMAT: &str = "format";
+const FORMAT_TEXT: &[u8] = b"countersign store, sled 0.34\n";
+
+/// sled's segment size, bytes: its own default, named because it is stored in
+/// `conf` and can never change for an existing directory.
+const SEGMENT_SIZE: usize = 512 * 1024;
+
+/// How long the handles of a store closed a moment ago in this process may
+/// take to go.
+const LINGERING: Duration = Duration::from_secs(5);
+
+const PANICKED: &str = "the storage library panicked on it";
+
+/// An opened directory.
+pub(super) struct Disk {
+    pub(super) db: Db,
+    /// Our own handle on the log, for the sync that sled leaves out.
+    pub(super) log: File,
+    pub(super) log_path: PathBuf,
+    pub(super) schema: u32,
+    pub(super) lock: DirectoryLock,
+}
+
+/// Turns an I/O error into an [`OpenError`] that says what was tried.
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+fn damaged(dir: &Path, detail: impl Into<String>) -> OpenError {
+    OpenError::Damaged {
+        path: dir.to_owned(),
+        detail: detail.into(),
+    }
+}
+
+/// Writes a store with no records to `dir`, every file and directory synced.
+pub(super) fn create(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenError> {
+    let exists = || dir.join(FORMAT).exists();
+    if exists() {
+        return Err(OpenError::AlreadyExists {
+            path: dir.to_owned(),
+        });
+    }
+    let made: Vec<&Path> = dir
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io_error("create", dir))?;
+    // One that holds other things is somebody else's to restrict.
+    if fs::read_dir(dir)
+        .map_err(io_error("list", dir))?
+        .next()
+        .is_none()
+    {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))
+            .map_err(io_error("restrict access to", dir))?;
+    }
+    let lock = DirectoryLock::take(dir)?;
+    if exists() {
+        return Err(OpenError::AlreadyExists {
+            path: dir.to_owned(),
+        });
+    }
+    remove_snapshots(dir)?;
+    let db = open_sled(dir, options)?;
+    // What an interrupted creation left holds at most the version. Anything
+    // more is somebody's store that has lost its marker.
+    let strangers = guarded(|| {
+        db.iter()
+            .map(|pair| pair.map(|(key, _)| key))
+            .find_map(|key| match key {
+                Ok(key) if key == SCHEMA_KEY => None,
+                other => Some(other),
+            })
+            .transpose()
+    })
+    .map_err(|detail| damaged(dir, detail))?;
+    if strangers.is_some() {
+        return Err(OpenError::AlreadyExists {
+            path: dir.to_owned(),
+        });
+    }
+    let mut batch = Batch::default();
+    batch.insert(SCHEMA_KEY, &options.schema_version.to_be_bytes()[..]);
+    guarded(|| db.apply_batch(batch))
+        .and_then(|()| guarded(|| db.flush()))
+        .map_err(|reason| io_error("write", dir)(io::Error::other(reason)))?;
+
+    for (name, mode) in [(CONF, 0o600), (LOG, 0o600), (BLOBS, 0o700)] {
+        let path = dir.join(name);
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+            .map_err(io_error("restrict access to", &path))?;
+        sync(&path)?;
+    }
+    let format = dir.join(FORMAT);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&format)
+        .and_then(|mut file| {
+            file.write_all(FORMAT_TEXT)?;
+            file.sync_all()
+        })
+        .map_err(io_error("write", &format))?;
+    sync(dir)?;
+    // The names of new directories live in their parents.
+    for path in made {
+        match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync(parent)?,
+            _ => sync(Path::new("."))?,
+        }
+    }
+    finish(dir, db, lock, options)
+}
+
+/// Opens the store in `dir`, or refuses with the reason.
+pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenError> {
+    let present = |name: &str| {
+        let path = dir.join(name);
+        path.try_exists().map_err(io_error("look at", &path))
+    };
+    if !present(FORMAT)? {
+        return Err(OpenError::NotInitialised {
+            path: dir.to_owned(),
+        });
+    }
+    let lock = DirectoryLock::take(dir)?;
+    for name in [CONF, LOG] {
+        // sled would quietly begin an empty one.
+        if !present(name)? {
+            return Err(damaged(dir, format!("the file `{name}` is missing")));
+        }
+    }
+    check_conf(dir)?;
+    remove_snapshots(dir)?;
+    let db = open_sled(dir, options)?;
+    finish(dir, db, lock, options)
+}
+
+fn finish(
+    dir: &Path,
+    db: Db,
+    lock: DirectoryLock,
+    options: &EngineOptions,
+) -> Result<Disk, OpenError> {
+    let stored = guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?;
+    let schema = stored
+        .and_then(|bytes| bytes.as_ref().try_into().ok().map(u32::from_be_bytes))
+        .ok_or_else(|| damaged(dir, "the schema version is missing"))?;
+    if schema > options.schema_version {
+        return Err(OpenError::NewerVersion {
+            path: dir.to_owned(),
+            found: schema,
+            supported: options.schema_version,
+        });
+    }
+    let log_path = dir.join(LOG);
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&log_path)
+        .map_err(io_error("open", &log_path))?;
+    // Opening repairs the end of the log; later commits build on the repair.
+    log.sync_data().map_err(io_error("sync", &log_path))?;
+    Ok(Disk {
+        db,
+        log,
+        log_path,
+        schema,
+        lock,
+    })
+}
+
+/// sled only warns about most damage to its settings and writes them anew
+/// when they are short.
+fn check_conf(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(CONF);
+    let found = fs::read(&path).map_err(io_error("read", &path))?;
+    let expected = format!("segment_size: {SEGMENT_SIZE}\nuse_compression: false\nversion: 0.34\n");
+    // Four bytes of checksum follow the text.
+    let text = found.len().checked_sub(4).and_then(|end| found.get(..end));
+    if text == Some(expected.as_bytes()) {
+        Ok(())
+    } else {
+        Err(damaged(dir, "the file `conf` is not as it was written"))
+    }
+}
+
+/// A leftover or damaged snapshot makes opening fail, and nothing is lost
+/// without it: the log is read instead.
+fn remove_snapshots(dir: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
+        let entry = entry.map_err(io_error("list", dir))?;
+        if entry.file_name().as_encoded_bytes().starts_with(b"snap.") {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn sync(path: &Path) -> Result<(), OpenError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io_error("sync", path))
+}
+
+/// Opens sled on a thread of its own: on damaged files it can panic, on this
+/// thread or on one of its own, and in the latter case never returns.
+fn open_sled(dir: &Path, options: &EngineOptions) -> Result<Db, OpenError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT_SIZE)
+        .cache_capacity(options.cache_capacity)
+        .flush_every_ms(None);
+    let (tell, outcome) = mpsc::channel();
+    let (alarm, alarm_dir) = (tell.clone(), dir.to_owned());
+    let watch = fault::watch(move || {
+        // The receiver is gone once the opening has ended.
+        drop(alarm.send(Err(damaged(&alarm_dir, PANICKED))));
+    });
+    let opener = {
+        let dir = dir.to_owned();
+        move || {
+            // We hold our own lock, so whoever holds sled's is a store closed
+            // a moment ago in this process whose last handles are going.
+            let log_path = dir.join(LOG);
+            let waited = File::open(&log_path).and_then(|file| file.lock());
+            drop(tell.send(Ok(None)));
+            let opened = match waited {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(io_error("open", &log_path)(error))
+                }
+                _ => match catch_unwind(AssertUnwindSafe(|| config.open())) {
+                    Ok(Ok(db)) => Ok(Some(db)),
+                    Ok(Err(sled::Error::Io(error)))
+                        if error.kind() != io::ErrorKind::UnexpectedEof =>
+                    {
+                        Err(io_error("open", &log_path)(error))
+                    }
+                    Ok(Err(error)) => Err(damaged(&dir, error.to_string())),
+                    Err(_) => Err(damaged(&dir, PANICKED)),
+                },
+            };
+            drop(tell.send(opened));
+        }
+    };
+    std::thread::Builder::new()
+        .name("store-open".to_owned())
+        .spawn(opener)
+        .map_err(io_error("start a thread to open", dir))?;
+    match outcome.recv_timeout(LINGERING) {
+        Ok(waited) => waited?,
+        Err(_) => {
+            return Err(OpenError::InUse {
+                path: dir.to_owned(),
+                pid: None,
+            });
+        }
+    };
+    let opened = outcome.recv();
+    drop(watch);
+    match opened {
+        Ok(Ok(Some(db))) => Ok(db),
+        Ok(Ok(None)) | Err(_) => Err(damaged(dir, "the storage library gave no answer")),
+        Ok(Err(error)) => Err(error),
+    }
+}

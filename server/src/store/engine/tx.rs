@@ -1,0 +1,291 @@
+//! What commands and readers see: the tree with an overlay on top.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sled::{IVec, Tree};
+
+use super::disk::SCHEMA_KEY;
+use super::error::EngineError;
+
+/// The largest value, bytes. Larger ones would leave the log for blob files,
+/// which sled never syncs.
+pub const MAX_VALUE: usize = 4096;
+/// The largest key, bytes. Keys are copied into index pages.
+pub const MAX_KEY: usize = 512;
+
+/// Keys to values; `None` is "absent".
+pub(super) type Overlay = BTreeMap<Vec<u8>, Option<IVec>>;
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// Runs after the commit that carries it is durable.
+pub(super) type Callback = Box<dyn FnOnce() + Send>;
+
+/// Calls into the tree; a panic in there is a failure of the store, not of
+/// the caller.
+pub(super) fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the storage library panicked".to_owned()),
+    }
+}
+
+/// The first key after every key that starts with `prefix`.
+fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return Bound::Excluded(end);
+        }
+    }
+    Bound::Unbounded
+}
+
+/// Up to `limit` pairs under `prefix`, from `from` (inclusive) on, in key
+/// order, where the overlay wins over the tree.
+fn merged_scan(
+    tree: &Tree,
+    overlay: &Overlay,
+    prefix: &[u8],
+    from: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Pair>, String> {
+    let start = from.filter(|from| *from > prefix).unwrap_or(prefix);
+    let end = prefix_end(prefix);
+    if matches!(&end, Bound::Excluded(end) if start >= end.as_slice()) {
+        return Ok(Vec::new());
+    }
+    let bounds = (Bound::Included(start.to_vec()), end);
+    guarded(|| {
+        let mut found = Vec::new();
+        let mut above = overlay.range(bounds.clone()).peekable();
+        let mut below = tree.range(bounds);
+        let mut stored = below.next().transpose()?;
+        while found.len() < limit {
+            let overlay_first = match (above.peek(), &stored) {
+                (None, None) => break,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((key, _)), Some((stored_key, _))) => {
+                    if key.as_slice() == stored_key.as_ref() {
+                        stored = below.next().transpose()?;
+                        true
+                    } else {
+                        key.as_slice() < stored_key.as_ref()
+                    }
+                }
+            };
+            if overlay_first {
+                if let Some((key, Some(value))) = above.next() {
+                    found.push((key.clone(), value.to_vec()));
+                }
+            } else if let Some((key, value)) = stored.take() {
+                found.push((key.to_vec(), value.to_vec()));
+                stored = below.next().transpose()?;
+            }
+        }
+        Ok(found)
+    })
+}
+
+/// What one command sees and changes: the durable tree, the changes of the
+/// commands before it in the same batch, and its own.
+///
+/// A failure of the tree makes the methods answer "nothing there"; the result
+/// of the command is then thrown away and its caller told
+/// [`EngineError::Unknown`].
+pub struct Tx<'a> {
+    tree: &'a Tree,
+    overlay: &'a mut Overlay,
+    /// What this command replaced in the overlay, oldest first; the outer
+    /// `None` is "the overlay had no entry".
+    undo: Vec<(Vec<u8>, Option<Option<IVec>>)>,
+    written: usize,
+    callbacks: Vec<Callback>,
+    rejected: Option<EngineError>,
+    failed: Option<String>,
+}
+
+/// What a command left behind.
+pub(super) struct Evaluated {
+    pub(super) callbacks: Vec<Callback>,
+    /// Bytes of keys and values added to the overlay.
+    pub(super) written: usize,
+    pub(super) failed: Option<String>,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(tree: &'a Tree, overlay: &'a mut Overlay) -> Self {
+        Self {
+            tree,
+            overlay,
+            undo: Vec::new(),
+            written: 0,
+            callbacks: Vec::new(),
+            rejected: None,
+            failed: None,
+        }
+    }
+
+    /// The value of `key`, if it has one.
+    pub fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        if let Some(value) = self.overlay.get(key) {
+            return value.as_ref().map(|value| value.to_vec());
+        }
+        match guarded(|| self.tree.get(key)) {
+            Ok(value) => value.map(|value| value.to_vec()),
+            Err(reason) => {
+                self.failed.get_or_insert(reason);
+                None
+            }
+        }
+    }
+
+    /// Sets `key` to `value`. A key over [`MAX_KEY`] or a value over
+    /// [`MAX_VALUE`] makes the whole command fail with
+    /// [`EngineError::TooLarge`], whatever it returns.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl AsRef<[u8]>) {
+        let (key, value) = (key.into(), value.as_ref());
+        for (size, limit) in [(key.len(), MAX_KEY), (value.len(), MAX_VALUE)] {
+            if size > limit {
+                self.rejected
+                    .get_or_insert(EngineError::TooLarge { size, limit });
+                return;
+            }
+        }
+        self.set(key, Some(IVec::from(value)));
+    }
+
+    /// Removes `key`; nothing happens if it is absent.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.set(key.into(), None);
+    }
+
+    /// Up to `limit` pairs whose keys start with `prefix`, in key order, from
+    /// the full key `from` (inclusive) on if one is given.
+    pub fn scan_prefix(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {
+        match merged_scan(self.tree, self.overlay, prefix, from, limit) {
+            Ok(found) => found,
+            Err(reason) => {
+                self.failed.get_or_insert(reason);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Runs `callback` on the writer thread once this command is durable and
+    /// visible to readers, just before its caller is answered; never if the
+    /// command is rolled back or the store fails. It must be quick and must
+    /// not wait for the store.
+    pub fn after_commit(&mut self, callback: Box<dyn FnOnce() + Send>) {
+        self.callbacks.push(callback);
+    }
+
+    /// Records that the contents now have schema `version`, as the last step
+    /// of a forward migration.
+    pub fn set_schema_version(&mut self, version: u32) {
+        self.set(
+            SCHEMA_KEY.to_vec(),
+            Some(IVec::from(&version.to_be_bytes())),
+        );
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Option<IVec>) {
+        self.written = self
+            .written
+            .saturating_add(key.len())
+            .saturating_add(value.as_ref().map_or(0, |value| value.len()));
+        let before = match self.overlay.entry(key.clone()) {
+            Entry::Occupied(mut entry) => Some(entry.insert(value)),
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+                None
+            }
+        };
+        self.undo.push((key, before));
+    }
+
+    /// Whether the command broke a limit, and with what.
+    pub(super) fn rejected(&self) -> Option<EngineError> {
+        self.rejected
+    }
+
+    /// Ends the command: its changes stay in the overlay or are undone.
+    pub(super) fn finish(self, keep: bool) -> Evaluated {
+        if keep {
+            return Evaluated {
+                callbacks: self.callbacks,
+                written: self.written,
+                failed: self.failed,
+            };
+        }
+        for (key, before) in self.undo.into_iter().rev() {
+            match before {
+                Some(value) => {
+                    self.overlay.insert(key, value);
+                }
+                None => {
+                    self.overlay.remove(&key);
+                }
+            }
+        }
+        Evaluated {
+            callbacks: Vec::new(),
+            written: 0,
+            failed: self.failed,
+        }
+    }
+}
+
+/// One consistent, durable state: while a batch is being made durable, what
+/// it replaces still shows.
+pub struct Snapshot<'a> {
+    tree: &'a Tree,
+    before: &'a Overlay,
+    failed: Option<String>,
+}
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn new(tree: &'a Tree, before: &'a Overlay) -> Self {
+        Self {
+            tree,
+            before,
+            failed: None,
+        }
+    }
+
+    /// The value of `key`, if it has one.
+    pub fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        if let Some(value) = self.before.get(key) {
+            return value.as_ref().map(|value| value.to_vec());
+        }
+        match guarded(|| self.tree.get(key)) {
+            Ok(value) => value.map(|value| value.to_vec()),
+            Err(reason) => {
+                self.failed.get_or_insert(reason);
+                None
+            }
+        }
+    }
+
+    /// As [`Tx::scan_prefix`].
+    pub fn scan_prefix(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {
+        match merged_scan(self.tree, self.before, prefix, from, limit) {
+            Ok(found) => found,
+            Err(reason) => {
+                self.failed.get_or_insert(reason);
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn failure(self) -> Option<String> {
+        self.failed
+    }
+}
