@@ -1,1 +1,3 @@
-//! placeholder
+//! The approval broker.
+
+pub mod delivery;
