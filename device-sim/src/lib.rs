@@ -1,1 +1,3 @@
-//! placeholder
+//! Phones, push gateways and load for Countersign, without Apple or Google.
+
+pub mod phone;

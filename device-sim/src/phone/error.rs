@@ -1,0 +1,112 @@
+//! What can go wrong on the phone's side.
+
+use tonic_types::StatusExt as _;
+
+/// Why the phone could not, or would not, do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PhoneError {
+    /// The text of the QR code is not an enrolment address.
+    #[error("not an enrolment address: {0}")]
+    BadEnrollmentUri(&'static str),
+    /// The address of the broker, or its CA certificate, can't be used.
+    #[error("the broker's address cannot be used: {0}")]
+    BadBrokerAddress(String),
+    /// No connection to the broker.
+    #[error("no connection to {broker}: {cause}")]
+    Unreachable {
+        /// The broker's address.
+        broker: String,
+        /// What the transport said, with its causes.
+        cause: String,
+    },
+    /// None of the broker's keys is the one that the QR code named.
+    #[error("the broker does not hold the key that the QR code names")]
+    KeyNotPinned,
+    /// A key of the broker does not follow from one that the phone trusts.
+    #[error("key {key_id} does not follow from a trusted key")]
+    KeyNotVouchedFor {
+        /// RFC 7638 thumbprint of the key.
+        key_id: String,
+    },
+    /// A challenge names a key that the phone does not trust.
+    #[error("the challenge is signed with unknown key {key_id}")]
+    UnknownKey {
+        /// As named by the challenge.
+        key_id: String,
+    },
+    /// A signature of the broker does not match.
+    #[error("the broker's signature does not match")]
+    BadSignature,
+    /// A challenge is for another account or organisation than the phone's.
+    #[error("the challenge is for another account")]
+    WrongAccount,
+    /// The challenge has expired by the phone's clock.
+    #[error("the challenge has expired")]
+    Expired,
+    /// What the broker sent can't be read.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// The phone's own key can't be made, read or used.
+    #[error("the device key cannot be used")]
+    UnusableKey,
+    /// The broker refused the call.
+    #[error("{}", describe(.0))]
+    Refused(Box<tonic::Status>),
+    /// The saved state can't be read or written.
+    #[error("state file: {0}")]
+    State(String),
+}
+
+impl PhoneError {
+    /// The status of a refused call.
+    #[must_use]
+    pub fn status(&self) -> Option<&tonic::Status> {
+        match self {
+            Self::Refused(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The gRPC code of a refused call.
+    #[must_use]
+    pub fn code(&self) -> Option<tonic::Code> {
+        self.status().map(tonic::Status::code)
+    }
+
+    /// The stable reason (`google.rpc.ErrorInfo`) of a refused call.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        error_reason(self.status()?)
+    }
+}
+
+impl From<tonic::Status> for PhoneError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+/// The `reason` of a status' `google.rpc.ErrorInfo`.
+fn error_reason(status: &tonic::Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
+fn describe(status: &tonic::Status) -> String {
+    let reason = error_reason(status).unwrap_or_else(|| format!("{:?}", status.code()));
+    format!("the broker refused: {} ({reason})", status.message())
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.ends_with(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        cause = error.source();
+    }
+    text
+}
