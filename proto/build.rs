@@ -8,10 +8,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let files = ["challenge", "approval", "enrollment", "device", "admin"]
         .map(|name| root.join(format!("countersign/v1/{name}.proto")));
-    println!("cargo:rerun-if-changed={}", root.join("countersign").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        root.join("countersign").display()
+    );
     let descriptors = protox::compile(&files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("countersign.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
     Ok(())
 }

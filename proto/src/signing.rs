@@ -109,14 +109,16 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`SigningError::BadPublicKey`] for a wrong length, a point that is not
-    /// on the curve, or an Ed25519 point of small order.
+    /// on the curve, or an Ed25519 point of small order or not in canonical form.
     pub fn from_bytes(algorithm: KeyAlgorithm, bytes: &[u8]) -> Result<Self, SigningError> {
         match algorithm {
             KeyAlgorithm::Ed25519 => {
                 let bytes = bytes.try_into().map_err(|_| SigningError::BadPublicKey)?;
                 let key = ed25519_dalek::VerifyingKey::from_bytes(bytes)
                     .map_err(|_| SigningError::BadPublicKey)?;
-                if key.is_weak() {
+                // The library decodes y modulo the prime; RFC 8032, section 5.1.3,
+                // wants y below it, so that a key has one form only.
+                if key.is_weak() || key.to_edwards().compress().as_bytes() != bytes {
                     return Err(SigningError::BadPublicKey);
                 }
                 Ok(Self::Ed25519(Box::new(key)))
