@@ -1,34 +1,179 @@
-//! Starting and stopping the broker.
+//! Starting and stopping the broker: puts the rooms together.
 
-use std::{io, net::SocketAddr};
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use zeroize::Zeroizing;
 
-use crate::{clock::Clock, config::Config};
+use crate::{
+    api,
+    broker::{
+        Broker, Identity,
+        error::BrokerError,
+        keyring::{Keyring, MasterKey},
+        random,
+    },
+    clock::Clock,
+    config::{Config, PortConfig},
+    delivery::{DeliveryError, Gateways},
+    domain::{audit, device::PushGateway, time::Timestamp},
+    metrics::Metrics,
+    store::{
+        Store, StoreError,
+        embedded::EmbeddedStore,
+        engine::{EngineOptions, OpenError},
+    },
+    tls::{Listener, ListenerOptions, Protocols, Tls, TlsError},
+};
 
 /// What [`init`] made.
-#[derive(Debug)]
 pub struct InitReport {
     /// The first API key, of the whole installation: `csk_<id>_<secret>`.
     pub admin_key: String,
 }
 
-/// Why [`init`] made nothing.
-#[derive(Debug, Error)]
-#[error("not built yet")]
-pub struct InitError;
+impl std::fmt::Debug for InitReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InitReport(…)")
+    }
+}
 
-/// Makes an empty store, the keys and the first API key.
+/// Why [`init`] did not end well.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// The data directory.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The master key's file.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// A step that could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Anything else.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The metrics registry.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Why the master key can't be had.
+#[derive(Debug, Error)]
+pub enum MasterKeyError {
+    /// The file can't be read or written.
+    #[error("the master key file {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("the master key file {} must hold 32 bytes in hexadecimal", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// No randomness for a new one.
+    #[error("no randomness for the master key")]
+    NoRandomness,
+}
+
+/// Makes an empty store, the master key if there is none, the first signing
+/// key and the first API key.
 ///
 /// # Errors
-/// When there is one already or it can't be written.
-pub fn init(_config: &Config, _clock: &Clock) -> Result<InitReport, InitError> {
-    Err(InitError)
+/// When there is a store already, or something can't be written.
+pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, InitError> {
+    let store = EmbeddedStore::create(&config.data_dir, EngineOptions::default())?;
+    let master = if config.master_key_file.exists() {
+        read_master_key(&config.master_key_file)?
+    } else {
+        make_master_key(&config.master_key_file)?
+    };
+    let keyring = Keyring::new(MasterKey::new(&master)?, Vec::new())?;
+    let now = Timestamp::from_millis(clock.now_ms());
+    let key = keyring.make(now, now)?;
+    let by = audit::By { actor: audit::Actor::Operator, address: String::new() };
+    store.add_signing_key(key.clone(), by).await?;
+    keyring.add(key)?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let identity = Identity { issuer: String::new(), public_url: String::new() };
+    let metrics = Arc::new(Metrics::new()?);
+    let broker = Broker::new(store.clone(), clock.clone(), keyring, identity, metrics);
+    let presented = broker.create_first_admin_key().await?;
+    store.close().await?;
+    Ok(InitReport { admin_key: presented.reveal() })
+}
+
+fn make_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
+    let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
+    let key = random::bytes::<32>().map_err(|_| MasterKeyError::NoRandomness)?;
+    let text: Zeroizing<String> =
+        Zeroizing::new(key.iter().map(|byte| format!("{byte:02x}")).collect());
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.write_all(b"\n").map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(Zeroizing::new(key.to_vec()))
+}
+
+fn read_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
+    let text = fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|source| MasterKeyError::Io { path: path.to_owned(), source })?;
+    let malformed = || MasterKeyError::Malformed { path: path.to_owned() };
+    let digits = text.trim();
+    if digits.len() != 64 || !digits.is_ascii() {
+        return Err(malformed());
+    }
+    let mut key = Zeroizing::new(Vec::with_capacity(32));
+    for start in (0..64).step_by(2) {
+        let pair = digits.get(start..start + 2).ok_or_else(malformed)?;
+        key.push(u8::from_str_radix(pair, 16).map_err(|_| malformed())?);
+    }
+    Ok(key)
 }
 
 /// Why the broker did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The master key's file.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// What is stored can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is stored can't be opened.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Push gateways.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// A port could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {
@@ -37,48 +182,222 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The reflection service.
+    #[error(transparent)]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The metrics registry.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
 }
 
 /// Why the broker stopped other than by being told to.
 #[derive(Debug, Error)]
-#[error("stopped")]
-pub struct ServeError;
+pub enum ServeError {
+    /// The store failed: what was in flight may or may not be stored.
+    #[error("the store failed: {0}")]
+    Store(String),
+    /// The gRPC port.
+    #[error("the gRPC port failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The HTTP port.
+    #[error("the HTTP port failed: {0}")]
+    Http(io::Error),
+}
 
 /// The broker, its ports bound.
-#[derive(Debug)]
 pub struct Server {
-    grpc: SocketAddr,
-    http: SocketAddr,
+    broker: Arc<Broker>,
+    gateways: Arc<Gateways>,
+    config: Config,
+    grpc: (Listener, SocketAddr),
+    http: (Listener, SocketAddr),
+    tls: Vec<Tls>,
+    health: HealthReporter,
+    routes: tonic::service::Routes,
+    store_failed: tokio::sync::watch::Receiver<Option<String>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server(grpc {}, http {})", self.grpc.1, self.http.1)
+    }
+}
+
+async fn listen(
+    port: &PortConfig,
+    config: &Config,
+    protocols: Protocols,
+    all: &mut Vec<Tls>,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let tls = match &port.tls {
+        None => None,
+        Some(files) => Some(Tls::load(files.clone(), protocols)?),
+    };
+    all.extend(tls.clone());
+    let options = ListenerOptions {
+        tls,
+        max_connections: config.limits.max_connections,
+        handshake_timeout: config.limits.handshake_timeout,
+    };
+    let failed = |source| StartError::Bind { address: port.listen, source };
+    let listener = Listener::bind(port.listen, options).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn api_limits(config: &Config) -> api::Limits {
+    api::Limits {
+        max_message_bytes: config.limits.max_message_bytes,
+        request_timeout: config.limits.request_timeout,
+    }
 }
 
 impl Server {
     /// Opens the store and binds the ports.
     ///
     /// # Errors
-    /// When either fails.
-    pub async fn bind(config: Config, _clock: Clock) -> Result<Self, StartError> {
-        Ok(Self {
-            grpc: config.grpc.listen,
-            http: config.http.listen,
-        })
+    /// [`StartError`]; nothing is left bound.
+    pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let (failed, store_failed) = tokio::sync::watch::channel(None);
+        let options = EngineOptions {
+            on_fatal: Some(Arc::new(move |cause| {
+                failed.send_replace(Some(cause));
+            })),
+            ..EngineOptions::default()
+        };
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
+        let master = read_master_key(&config.master_key_file)?;
+        let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?)?;
+        let told = clock.clone();
+        let gateways = Arc::new(Gateways::new(&config.push, Arc::new(move || told.now_ms()))?);
+        let mut tls = Vec::new();
+        let grpc = listen(&config.grpc, &config, Protocols::Grpc, &mut tls).await?;
+        let http = listen(&config.http, &config, Protocols::Http, &mut tls).await?;
+        let identity = Identity {
+            issuer: config.issuer_at(grpc.1),
+            public_url: config.public_url_at(grpc.1),
+        };
+        let broker = Broker::new(store, clock, keyring, identity, Arc::new(Metrics::new()?));
+        let health = HealthReporter::new();
+        let routes = api::services(&broker, health.clone(), api_limits(&config))?;
+        Ok(Self { broker, gateways, config, grpc, http, tls, health, routes, store_failed })
     }
 
     /// Where the gRPC port is bound.
+    #[must_use]
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc
+        self.grpc.1
     }
 
     /// Where the HTTP port is bound.
+    #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
-        self.http
+        self.http.1
     }
 
-    /// Serves until `shutdown`, then lets running calls end.
+    /// Serves until `shutdown`, then takes no new work, lets running calls end
+    /// (waiting ones end as they are), and closes the store.
     ///
     /// # Errors
-    /// When it can't go on.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        shutdown.await;
-        Ok(())
+    /// [`ServeError`] when it can't go on.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let Self { broker, gateways, config, grpc, http, tls, health, routes, mut store_failed } =
+            self;
+        let clock = broker.clock.clone();
+        let stop = CancellationToken::new();
+        let mut background = tokio::task::JoinSet::new();
+        background.spawn(broker.clone().run_expiry());
+        for gateway in [PushGateway::Apns, PushGateway::Fcm] {
+            background.spawn(broker.clone().run_dispatch(gateway, gateways.clone()));
+        }
+        let mut watching = tokio::task::JoinSet::new();
+        for tls in tls {
+            watching.spawn(tls.keep_fresh(clock.clone()));
+        }
+        set_health(&health, ServingStatus::Serving).await;
+
+        let (repair, authenticate) = api::gate(&broker, api_limits(&config));
+        let grpc = tonic::transport::Server::builder()
+            .accept_http1(true)
+            .tcp_nodelay(true)
+            .max_concurrent_streams(config.limits.max_concurrent_streams)
+            .http2_keepalive_interval(Some(config.limits.keepalive_interval))
+            .http2_keepalive_timeout(Some(config.limits.keepalive_timeout))
+            .layer(tonic_web::GrpcWebLayer::new())
+            .layer(repair)
+            .layer(authenticate)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(grpc.0, stop.clone().cancelled_owned());
+        let http = axum::serve(
+            http.0,
+            api::http::router(broker.clone())
+                .into_make_service_with_connect_info::<crate::tls::ConnectionInfo>(),
+        )
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let mut grpc = tokio::spawn(grpc);
+        let mut http = tokio::spawn(async move { http.await });
+
+        let mut result = Ok(());
+        tokio::select! {
+            () = shutdown => tracing::info!("stopping: no new work, running calls end"),
+            failed = store_failed.wait_for(Option::is_some) => {
+                let cause = failed.ok().and_then(|cause| cause.clone()).unwrap_or_default();
+                tracing::error!(%cause, "the store failed: stopping");
+                result = Err(ServeError::Store(cause));
+            }
+            ended = &mut grpc => result = flatten(ended),
+            ended = &mut http => {
+                result = ended.unwrap_or(Ok(())).map_err(ServeError::Http);
+            }
+        }
+        set_health(&health, ServingStatus::NotServing).await;
+        broker.stop();
+        stop.cancel();
+        let drained = async {
+            if !grpc.is_finished() {
+                result_of(flatten((&mut grpc).await));
+            }
+            while background.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(config.limits.drain_timeout, drained).await.is_err() {
+            tracing::warn!("some calls had not ended in time");
+        }
+        grpc.abort();
+        http.abort();
+        drop(watching);
+        if let Err(error) = broker.store.close().await
+            && result.is_ok()
+        {
+            result = Err(ServeError::Store(error.to_string()));
+        }
+        result
     }
 }
+
+fn flatten(
+    ended: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
+) -> Result<(), ServeError> {
+    match ended {
+        Ok(result) => result.map_err(ServeError::Grpc),
+        Err(error) => Err(ServeError::Store(error.to_string())),
+    }
+}
+
+fn result_of(result: Result<(), ServeError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the gRPC port ended with an error");
+    }
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in [
+        "",
+        "countersign.v1.ApprovalService",
+        "countersign.v1.EnrollmentService",
+        "countersign.v1.DeviceService",
+        "countersign.v1.AdminService",
+    ] {
+        health.set_service_status(service, status).await;
+    }
+}
+

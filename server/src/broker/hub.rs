@@ -91,10 +91,13 @@ pub(super) struct Waiting<K: Hash + Eq + Copy> {
 impl<K: Hash + Eq + Copy> Waiting<K> {
     /// Ends when something was told since the last call, or since the start.
     pub(super) async fn changed(&mut self) {
-        match &mut self.receiver {
-            Some(receiver) if receiver.changed().await.is_ok() => {}
-            _ => std::future::pending().await,
+        if let Some(receiver) = &mut self.receiver
+            && receiver.changed().await.is_ok()
+        {
+            return;
         }
+        std::future::pending().await
+
     }
 }
 

@@ -112,6 +112,11 @@ impl Broker {
         self.hub.stopping.cancel();
     }
 
+    /// Cancelled when the broker stops.
+    pub(crate) fn stopping(&self) -> tokio_util::sync::CancellationToken {
+        self.hub.stopping.clone()
+    }
+
     /// Whether the broker takes work.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -52,8 +52,12 @@ pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failur
 
 pub(super) fn init(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
     let config = load(args)?.config;
-    let report =
-        crate::init(&config, &Clock::system()).map_err(|error| Failure::failed(chain(&error)))?;
+    let report = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?
+        .block_on(crate::init(&config, &Clock::system()))
+        .map_err(|error| Failure::failed(chain(&error)))?;
     let value = json!({
         "admin_key": report.admin_key,
         "data_dir": config.data_dir.to_string_lossy(),

@@ -114,9 +114,22 @@ numbered!(reason_to reason_from Reason {
     Reason::WrongNumber = 4, Reason::Superseded = 7, Reason::Unreachable = 8,
     Reason::TimedOut = 9, Reason::CancelledByCaller = 10,
 });
-numbered!(road_to road_from Road {
-    Road::Push(PushGateway::Apns) = 1, Road::Push(PushGateway::Fcm) = 2, Road::Subscribe = 3,
-});
+fn road_to(road: Road) -> u32 {
+    match road {
+        Road::Push(PushGateway::Apns) => 1,
+        Road::Push(PushGateway::Fcm) => 2,
+        Road::Subscribe => 3,
+    }
+}
+
+fn road_from(number: u32) -> Result<Road, BadRecord> {
+    match number {
+        1 => Ok(Road::Push(PushGateway::Apns)),
+        2 => Ok(Road::Push(PushGateway::Fcm)),
+        3 => Ok(Road::Subscribe),
+        _ => Err(BadRecord("unknown Road")),
+    }
+}
 
 fn algorithm_to(algorithm: KeyAlgorithm) -> u32 {
     u32::try_from(i32::from(algorithm)).unwrap_or_default()

@@ -393,6 +393,12 @@ impl Engine {
         Err(EngineError::Unavailable)
     }
 
+    /// Whether commands are taken: neither closed nor failed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.shared.has_failed() && !self.shared.queue.is_closed()
+    }
+
     /// What has been done so far.
     #[must_use]
     pub fn stats(&self) -> EngineStats {

@@ -103,6 +103,11 @@ impl Queue {
         count > 0 || !waiting.closed
     }
 
+    /// Whether further commands are refused.
+    pub(super) fn is_closed(&self) -> bool {
+        self.waiting.lock().closed
+    }
+
     /// Accepts nothing more; what waits is still taken.
     pub(super) fn close(&self) {
         self.waiting.lock().closed = true;

@@ -1,0 +1,166 @@
+//! `AdminService`.
+
+use std::sync::Arc;
+
+use countersign_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::{
+    approval::invalid,
+    convert,
+    status::{status, unauthenticated},
+};
+use crate::{
+    broker::{Broker, administer::AdminCaller, error::BrokerError},
+    domain::{Invalid, api_key::ApiKeyId, ids::TenantId},
+};
+
+pub(super) struct Administration {
+    broker: Arc<Broker>,
+}
+
+impl Administration {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
+    request.extensions().get::<AdminCaller>().cloned().ok_or_else(unauthenticated)
+}
+
+fn tenant_id(text: &str) -> Result<TenantId, Status> {
+    TenantId::parse("tenant_id", text).map_err(invalid)
+}
+
+fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
+    if text.is_empty() { Ok(None) } else { tenant_id(text).map(Some) }
+}
+
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+
+#[tonic::async_trait]
+impl v1::admin_service_server::AdminService for Administration {
+    async fn create_tenant(
+        &self,
+        request: Request<v1::CreateTenantRequest>,
+    ) -> Result<Response<v1::CreateTenantResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let policy = convert::policy(request.policy).map_err(invalid)?;
+        let tenant = self
+            .broker
+            .create_tenant(&caller, request.display_name, policy)
+            .await
+            .map_err(status)?;
+        let tenant = Some(convert::tenant(&tenant));
+        Ok(Response::new(v1::CreateTenantResponse { tenant }))
+    }
+
+    async fn get_tenant(
+        &self,
+        request: Request<v1::GetTenantRequest>,
+    ) -> Result<Response<v1::GetTenantResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = tenant_id(&request.get_ref().tenant_id)?;
+        let tenant = self.broker.get_tenant(&caller, id).await.map_err(status)?;
+        let tenant = Some(convert::tenant(&tenant));
+        Ok(Response::new(v1::GetTenantResponse { tenant }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<v1::ListTenantsRequest>,
+    ) -> Result<Response<v1::ListTenantsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let size = match usize::try_from(request.page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) if size <= MAX_PAGE => size,
+            _ => return Err(invalid(Invalid::new("page_size", "must be 0 to 1000"))),
+        };
+        let after = if request.page_token.is_empty() {
+            None
+        } else {
+            Some(TenantId::parse("page_token", &request.page_token).map_err(invalid)?)
+        };
+        let tenants = self.broker.list_tenants(&caller, after, size).await.map_err(status)?;
+        let full = tenants.len() == size && caller.scope.is_none();
+        let next_page_token = tenants.last().filter(|_| full).map(|last| last.id.to_string());
+        Ok(Response::new(v1::ListTenantsResponse {
+            tenants: tenants.iter().map(convert::tenant).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+        }))
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<v1::CreateApiKeyRequest>,
+    ) -> Result<Response<v1::CreateApiKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let tenant = optional_tenant_id(&request.tenant_id)?;
+        let role = v1::Role::try_from(request.role)
+            .map_err(|_| invalid(Invalid::new("role", "is not known")))
+            .and_then(|role| convert::role(role).map_err(status))?;
+        let (presented, key) = self
+            .broker
+            .create_api_key(&caller, tenant, role, request.display_name)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(v1::CreateApiKeyResponse {
+            api_key: presented.reveal(),
+            key: Some(convert::api_key(&key)),
+        }))
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<v1::ListApiKeysRequest>,
+    ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
+        let caller = caller(&request)?;
+        let tenant = optional_tenant_id(&request.get_ref().tenant_id)?;
+        let keys = self.broker.list_api_keys(&caller, tenant).await.map_err(status)?;
+        let keys = keys.iter().map(convert::api_key).collect();
+        Ok(Response::new(v1::ListApiKeysResponse { keys }))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<v1::RevokeApiKeyRequest>,
+    ) -> Result<Response<v1::RevokeApiKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        let text = &request.get_ref().api_key_id;
+        if text.is_empty() {
+            return Err(invalid(Invalid::new("api_key_id", "is required")));
+        }
+        let id = ApiKeyId::parse(text)
+            .ok_or_else(|| status(BrokerError::NotFound("API key")))?;
+        let key = self.broker.revoke_api_key(&caller, id).await.map_err(status)?;
+        let key = Some(convert::api_key(&key));
+        Ok(Response::new(v1::RevokeApiKeyResponse { key }))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<v1::RotateSigningKeyRequest>,
+    ) -> Result<Response<v1::RotateSigningKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        let lead =
+            convert::duration("lead_time", request.into_inner().lead_time).map_err(invalid)?;
+        let (key, turn) = self.broker.rotate_signing_key(&caller, lead).await.map_err(status)?;
+        let key = Some(convert::signing_key(&key, turn));
+        Ok(Response::new(v1::RotateSigningKeyResponse { key }))
+    }
+
+    async fn list_signing_keys(
+        &self,
+        request: Request<v1::ListSigningKeysRequest>,
+    ) -> Result<Response<v1::ListSigningKeysResponse>, Status> {
+        let caller = caller(&request)?;
+        let keys = self.broker.list_signing_keys(&caller).map_err(status)?;
+        let keys = keys.iter().map(|(key, turn)| convert::signing_key(key, *turn)).collect();
+        Ok(Response::new(v1::ListSigningKeysResponse { keys }))
+    }
+}

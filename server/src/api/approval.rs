@@ -1,0 +1,148 @@
+//! `ApprovalService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use countersign_proto::{signing::sha256, v1};
+use futures_util::Stream;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::{convert, status::{status, unauthenticated}};
+use crate::{
+    broker::{
+        Broker, IdpCaller,
+        challenge::{NewRequest, check_method},
+        error::BrokerError,
+    },
+    domain::{
+        Invalid,
+        ids::{ChallengeId, DeviceId, UserId, parse_uuid},
+    },
+};
+
+pub(super) struct Approval {
+    broker: Arc<Broker>,
+}
+
+impl Approval {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+/// Who calls, as found by authentication.
+pub(super) fn caller<T>(request: &Request<T>) -> Result<IdpCaller, Status> {
+    request.extensions().get::<IdpCaller>().cloned().ok_or_else(unauthenticated)
+}
+
+pub(super) fn invalid(error: Invalid) -> Status {
+    status(BrokerError::Invalid(error))
+}
+
+fn challenge_id(text: &str) -> Result<ChallengeId, Status> {
+    ChallengeId::parse("challenge_id", text).map_err(invalid)
+}
+
+fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, Invalid> {
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = if id.is_empty() {
+        None
+    } else {
+        let id = *parse_uuid("request_id", &id)?.as_bytes();
+        Some((id, sha256(&request.encode_to_vec())))
+    };
+    let method = v1::Method::try_from(request.method)
+        .map_err(|_| Invalid::new("method", "is not known"))?;
+    check_method(method)?;
+    if !request.browser_token.is_empty() {
+        return Err(Invalid::new("browser_token", "remembered browsers are not supported yet"));
+    }
+    if request.remember_browser {
+        return Err(Invalid::new("remember_browser", "remembered browsers are not supported yet"));
+    }
+    let device = if request.device_id.is_empty() {
+        None
+    } else {
+        Some(DeviceId::parse("device_id", &request.device_id)?)
+    };
+    Ok(NewRequest {
+        idempotency,
+        user: UserId::parse("user_id", &request.user_id)?,
+        context: convert::context(request.context)?,
+        device,
+        ttl: convert::duration("ttl", request.ttl)?,
+    })
+}
+
+#[tonic::async_trait]
+impl v1::approval_service_server::ApprovalService for Approval {
+    async fn create_challenge(
+        &self,
+        request: Request<v1::CreateChallengeRequest>,
+    ) -> Result<Response<v1::CreateChallengeResponse>, Status> {
+        let caller = caller(&request)?;
+        let new = new_request(request.into_inner()).map_err(invalid)?;
+        let shown = self.broker.create_challenge(&caller, new).await.map_err(status)?;
+        let challenge = Some(convert::challenge(shown));
+        Ok(Response::new(v1::CreateChallengeResponse { challenge }))
+    }
+
+    async fn get_challenge(
+        &self,
+        request: Request<v1::GetChallengeRequest>,
+    ) -> Result<Response<v1::GetChallengeResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = challenge_id(&request.get_ref().challenge_id)?;
+        let shown = self.broker.get_challenge(&caller, id).await.map_err(status)?;
+        let challenge = Some(convert::challenge(shown));
+        Ok(Response::new(v1::GetChallengeResponse { challenge }))
+    }
+
+    async fn wait_challenge(
+        &self,
+        request: Request<v1::WaitChallengeRequest>,
+    ) -> Result<Response<v1::WaitChallengeResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = challenge_id(&request.challenge_id)?;
+        let timeout = convert::duration("timeout", request.timeout).map_err(invalid)?;
+        let shown = self.broker.wait_challenge(&caller, id, timeout).await.map_err(status)?;
+        let challenge = Some(convert::challenge(shown));
+        Ok(Response::new(v1::WaitChallengeResponse { challenge }))
+    }
+
+    type WatchChallengeStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchChallengeResponse, Status>> + Send>>;
+
+    async fn watch_challenge(
+        &self,
+        request: Request<v1::WatchChallengeRequest>,
+    ) -> Result<Response<Self::WatchChallengeStream>, Status> {
+        let caller = caller(&request)?;
+        let id = challenge_id(&request.get_ref().challenge_id)?;
+        let watch = self.broker.watch_challenge(caller, id).await.map_err(status)?;
+        let stream = futures_util::stream::unfold(Some(watch), |watch| async {
+            let mut watch = watch?;
+            match watch.next().await {
+                Ok(Some(shown)) => {
+                    let challenge = Some(convert::challenge(shown));
+                    Some((Ok(v1::WatchChallengeResponse { challenge }), Some(watch)))
+                }
+                Ok(None) => None,
+                Err(error) => Some((Err(status(error)), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn cancel_challenge(
+        &self,
+        request: Request<v1::CancelChallengeRequest>,
+    ) -> Result<Response<v1::CancelChallengeResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = challenge_id(&request.get_ref().challenge_id)?;
+        let shown = self.broker.cancel_challenge(&caller, id).await.map_err(status)?;
+        let challenge = Some(convert::challenge(shown));
+        Ok(Response::new(v1::CancelChallengeResponse { challenge }))
+    }
+}

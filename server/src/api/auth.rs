@@ -1,0 +1,247 @@
+//! Who is calling, decided by the path before anything else happens: a new rpc
+//! of a known service can't be forgotten, and an unknown service is refused.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf as _, Bytes};
+use countersign_proto::signing::{DEVICE_PROOF_METADATA, sha256};
+use http_body_util::{BodyExt as _, Full, Limited};
+use tonic::{
+    Code, Status,
+    body::Body,
+    metadata::{BinaryMetadataValue, MetadataMap},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    Limits,
+    status::{build, info, status, unauthenticated},
+};
+use crate::{
+    broker::{Broker, IdpCaller, administer::AdminCaller, error::BrokerError},
+    domain::{
+        api_key::{ApiKey, Role},
+        audit::{Actor, By},
+    },
+    tls::ConnectionInfo,
+};
+
+type Request = http::Request<Body>;
+type Response = http::Response<Body>;
+
+/// The caller's network address, for the audit trail.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PeerAddress(pub(super) String);
+
+/// What a path demands of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    /// An API key of role `idp`.
+    Idp,
+    /// An API key of role `admin`.
+    Admin,
+    /// A device's proof.
+    Device,
+    /// The message proves itself.
+    Self_,
+    /// Nothing: health and reflection.
+    Open,
+}
+
+fn demand(path: &str) -> Option<Demand> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    match service {
+        "countersign.v1.ApprovalService" | "countersign.v1.EnrollmentService" => Some(Demand::Idp),
+        "countersign.v1.AdminService" => Some(Demand::Admin),
+        "countersign.v1.DeviceService" => match method {
+            "Enroll" | "Respond" => Some(Demand::Self_),
+            _ => Some(Demand::Device),
+        },
+        "grpc.health.v1.Health"
+        | "grpc.reflection.v1.ServerReflection"
+        | "grpc.reflection.v1alpha.ServerReflection" => Some(Demand::Open),
+        _ => None,
+    }
+}
+
+/// Calls that wait for somebody have their own limits.
+fn waits(path: &str) -> bool {
+    path.ends_with("/WaitChallenge") || path.ends_with("/WaitEnrollment")
+}
+
+/// Puts authentication in front of a service.
+#[derive(Clone)]
+pub(super) struct Authenticate {
+    broker: Arc<Broker>,
+    limits: Limits,
+}
+
+impl Authenticate {
+    pub(super) fn new(broker: Arc<Broker>, limits: Limits) -> Self {
+        Self { broker, limits }
+    }
+}
+
+impl<S> Layer<S> for Authenticate {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authenticated { inner, gate: self.clone() }
+    }
+}
+
+/// A service behind authentication.
+#[derive(Clone)]
+pub(super) struct Authenticated<S> {
+    inner: S,
+    gate: Authenticate,
+}
+
+impl<S> Service<Request> for Authenticated<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            let limit = (!waits(request.uri().path())).then_some(gate.limits.request_timeout);
+            let call = async {
+                match gate.admit(request).await {
+                    Ok(request) => inner.call(request).await,
+                    Err(status) => Ok(status.into_http()),
+                }
+            };
+            within(limit, call).await
+        })
+    }
+}
+
+/// Ends a call that takes too long.
+async fn within(
+    limit: Option<Duration>,
+    call: impl Future<Output = Result<Response, Infallible>>,
+) -> Result<Response, Infallible> {
+    let Some(limit) = limit else { return call.await };
+    match tokio::time::timeout(limit, call).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = "the call took too long".to_owned();
+            Ok(build(Code::DeadlineExceeded, message, info("TIMED_OUT", [])).into_http())
+        }
+    }
+}
+
+impl Authenticate {
+    async fn admit(&self, mut request: Request) -> Result<Request, Status> {
+        let path = request.uri().path().to_owned();
+        let address = request
+            .extensions()
+            .get::<ConnectionInfo>()
+            .map(|info| info.peer_address.ip().to_string())
+            .unwrap_or_default();
+        request.extensions_mut().insert(PeerAddress(address.clone()));
+        match demand(&path) {
+            None => {
+                let message = "there is no such method".to_owned();
+                return Err(build(Code::Unimplemented, message, info("UNKNOWN_METHOD", [])));
+            }
+            Some(Demand::Open | Demand::Self_) => {}
+            Some(Demand::Idp) => {
+                let key = self.key(request.headers(), Role::Idp).await?;
+                let tenant = key.tenant.ok_or_else(unauthenticated)?;
+                let by = By { actor: Actor::ApiKey(key.id.clone()), address };
+                request.extensions_mut().insert(IdpCaller { tenant, api_key: key.id, by });
+            }
+            Some(Demand::Admin) => {
+                let key = self.key(request.headers(), Role::Admin).await?;
+                let by = By { actor: Actor::ApiKey(key.id), address };
+                request.extensions_mut().insert(AdminCaller { scope: key.tenant, by });
+            }
+            Some(Demand::Device) => return self.admit_device(request, &path).await,
+        }
+        Ok(request)
+    }
+
+    async fn key(&self, headers: &http::HeaderMap, role: Role) -> Result<ApiKey, Status> {
+        let mut headers = headers.get_all(http::header::AUTHORIZATION).iter();
+        let authorization = headers
+            .next()
+            .filter(|_| headers.next().is_none())
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(unauthenticated)?;
+        let key = self.broker.authenticate_key(authorization).await.map_err(status)?;
+        if key.role != role {
+            return Err(status(BrokerError::NotAllowed));
+        }
+        Ok(key)
+    }
+
+    /// The proof covers the message's bytes as sent: they are read here, and
+    /// handed on unchanged.
+    async fn admit_device(&self, request: Request, path: &str) -> Result<Request, Status> {
+        let (mut parts, body) = request.into_parts();
+        let metadata = MetadataMap::from_headers(parts.headers.clone());
+        let mut proofs = metadata.get_all_bin(DEVICE_PROOF_METADATA).iter();
+        let proof = proofs
+            .next()
+            .filter(|_| proofs.next().is_none())
+            .and_then(|value: &BinaryMetadataValue| value.to_bytes().ok())
+            .ok_or_else(unauthenticated)?;
+        let limit = self.limits.max_message_bytes.saturating_add(FRAME_HEADER);
+        let bytes = Limited::new(body, limit)
+            .collect()
+            .await
+            .map_err(|_| malformed("the request can't be read, or is too long"))?
+            .to_bytes();
+        let digest = sha256(single_message(&bytes)?);
+        let device =
+            self.broker.authenticate_device(&proof, path, &digest).await.map_err(status)?;
+        parts.extensions.insert(device);
+        Ok(Request::from_parts(parts, Body::new(Full::new(bytes))))
+    }
+}
+
+/// Compressed flag and length, as gRPC frames messages.
+const FRAME_HEADER: usize = 5;
+
+/// The one uncompressed message of a call.
+fn single_message(bytes: &Bytes) -> Result<&[u8], Status> {
+    let mut header = bytes
+        .get(..FRAME_HEADER)
+        .ok_or_else(|| malformed("the request has no complete message"))?;
+    if header.get_u8() != 0 {
+        return Err(malformed("compressed messages are not accepted"));
+    }
+    let length = usize::try_from(header.get_u32()).unwrap_or(usize::MAX);
+    let message = bytes.get(FRAME_HEADER..).unwrap_or_default();
+    if message.len() != length {
+        return Err(malformed("the request must have exactly one complete message"));
+    }
+    Ok(message)
+}
+
+/// The request is no message at all.
+fn malformed(problem: &str) -> Status {
+    let mut details = info("MALFORMED_REQUEST", []);
+    details.add_bad_request_violation("", problem);
+    build(Code::InvalidArgument, problem.to_owned(), details)
+}

@@ -1,0 +1,294 @@
+//! Between messages of the contract and the domain.
+
+use std::time::Duration;
+
+use countersign_proto::v1;
+
+use crate::{
+    broker::{Shown, error::BrokerError},
+    domain::{
+        Invalid,
+        api_key::{ApiKey, Role},
+        body::timestamp,
+        challenge::{Delivery, DeliveryState, Final, Method, Reason, Road, SignedBody},
+        context::SignInContext,
+        device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
+        policy::{NumberMatching, PendingLimit, Policy},
+        signing_key::{SigningKey, Succession, Turn},
+        tenant::Tenant,
+        time::Timestamp,
+    },
+};
+
+/// A length of time; `None` when unset.
+pub(super) fn duration(
+    field: &str,
+    value: Option<prost_types::Duration>,
+) -> Result<Option<Duration>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    let bad = || Invalid::new(field, "must be a positive length of time");
+    let secs = u64::try_from(value.seconds).map_err(|_| bad())?;
+    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    Ok(Some(Duration::new(secs, nanos.ok_or_else(bad)?)))
+}
+
+pub(super) fn duration_to(value: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(value.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn context(context: Option<v1::SignInContext>) -> Result<SignInContext, Invalid> {
+    let context = context.ok_or_else(|| Invalid::new("context", "is required"))?;
+    Ok(SignInContext {
+        application_name: context.application_name,
+        client_address: context.client_address,
+        location: context.location,
+        user_agent: context.user_agent,
+        binding_message: context.binding_message,
+        details: context.details.into_iter().map(|line| (line.label, line.value)).collect(),
+    })
+}
+
+pub(super) fn challenge(shown: Shown) -> v1::Challenge {
+    let Shown { challenge, signed, receipt } = shown;
+    let outcome = challenge.outcome.as_ref();
+    v1::Challenge {
+        challenge_id: challenge.id.to_string(),
+        user_id: challenge.user.as_str().to_owned(),
+        state: outcome
+            .map_or(v1::ChallengeState::Pending, |outcome| state(outcome.state))
+            .into(),
+        reason: outcome
+            .map_or(v1::DecisionReason::Unspecified, |outcome| reason(outcome.reason))
+            .into(),
+        method: match challenge.method {
+            Method::Push => v1::Method::Push,
+        }
+        .into(),
+        number_to_match: challenge.number.clone(),
+        code_delivery: None,
+        deliveries: challenge.deliveries.iter().map(delivery).collect(),
+        create_time: Some(timestamp(challenge.create_time)),
+        expire_time: Some(timestamp(challenge.expire_time)),
+        decide_time: outcome.map(|outcome| timestamp(outcome.decide_time)),
+        signed_challenge: Some(signed_challenge(&signed)),
+        receipt,
+        remembered_browser_token: String::new(),
+        decided_by_device_id: outcome
+            .and_then(|outcome| outcome.proof.as_ref())
+            .map(|proof| proof.device.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+pub(super) fn signed_challenge(signed: &SignedBody) -> v1::SignedChallenge {
+    v1::SignedChallenge {
+        body: signed.body.clone().into(),
+        key_id: signed.key_id.clone(),
+        signature: signed.signature.clone().into(),
+    }
+}
+
+fn delivery(delivery: &Delivery) -> v1::Delivery {
+    v1::Delivery {
+        device_id: delivery.device.to_string(),
+        gateway: match delivery.road {
+            Road::Push(PushGateway::Apns) => v1::Gateway::Apns,
+            Road::Push(PushGateway::Fcm) => v1::Gateway::Fcm,
+            Road::Subscribe => v1::Gateway::Subscribe,
+        }
+        .into(),
+        state: match delivery.state {
+            DeliveryState::Queued => v1::DeliveryState::Queued,
+            DeliveryState::Failed => v1::DeliveryState::Failed,
+            DeliveryState::Accepted => v1::DeliveryState::Accepted,
+            DeliveryState::Fetched => v1::DeliveryState::Fetched,
+            DeliveryState::Shown => v1::DeliveryState::Shown,
+            DeliveryState::Answered => v1::DeliveryState::Answered,
+        }
+        .into(),
+        reason: delivery.reason.clone(),
+        update_time: Some(timestamp(delivery.update_time)),
+    }
+}
+
+pub(super) fn state(state: Final) -> v1::ChallengeState {
+    match state {
+        Final::Approved => v1::ChallengeState::Approved,
+        Final::Denied => v1::ChallengeState::Denied,
+        Final::Expired => v1::ChallengeState::Expired,
+        Final::Cancelled => v1::ChallengeState::Cancelled,
+    }
+}
+
+pub(super) fn reason(reason: Reason) -> v1::DecisionReason {
+    match reason {
+        Reason::UserApproved => v1::DecisionReason::UserApproved,
+        Reason::UserDenied => v1::DecisionReason::UserDenied,
+        Reason::FraudReported => v1::DecisionReason::FraudReported,
+        Reason::WrongNumber => v1::DecisionReason::WrongNumber,
+        Reason::Superseded => v1::DecisionReason::Superseded,
+        Reason::Unreachable => v1::DecisionReason::Unreachable,
+        Reason::TimedOut => v1::DecisionReason::TimedOut,
+        Reason::CancelledByCaller => v1::DecisionReason::CancelledByCaller,
+    }
+}
+
+pub(super) fn successions(successions: &[Succession]) -> Vec<v1::SignedKeySuccession> {
+    successions
+        .iter()
+        .map(|succession| v1::SignedKeySuccession {
+            body: succession.body.clone().into(),
+            signer_key_id: succession.signer_key_id.clone(),
+            signature: succession.signature.clone().into(),
+        })
+        .collect()
+}
+
+/// A phone's push registration; `field` names it in errors.
+pub(super) fn push(
+    field: &str,
+    push: v1::PushRegistration,
+    now: Timestamp,
+) -> Result<PushRegistration, Invalid> {
+    let gateway = match push.gateway() {
+        v1::Gateway::Apns => PushGateway::Apns,
+        v1::Gateway::Fcm => PushGateway::Fcm,
+        v1::Gateway::Unspecified | v1::Gateway::Subscribe | v1::Gateway::Sms => {
+            return Err(Invalid::new(format!("{field}.gateway"), "must be APNS or FCM"));
+        }
+    };
+    let sandbox = push.environment() == v1::PushEnvironment::Sandbox;
+    if sandbox && gateway == PushGateway::Fcm {
+        return Err(Invalid::new(format!("{field}.environment"), "is for APNs only"));
+    }
+    Ok(PushRegistration {
+        gateway,
+        sandbox,
+        app_id: push.app_id,
+        token: push.token,
+        register_time: now,
+        quarantined: false,
+    })
+}
+
+pub(super) fn platform(field: &str, value: v1::Platform) -> Result<Platform, Invalid> {
+    match value {
+        v1::Platform::Ios => Ok(Platform::Ios),
+        v1::Platform::Android => Ok(Platform::Android),
+        v1::Platform::Unspecified => Err(Invalid::new(field, "must be IOS or ANDROID")),
+    }
+}
+
+pub(super) fn authenticator(device: &Device) -> v1::Authenticator {
+    v1::Authenticator {
+        authenticator_id: device.id.to_string(),
+        create_time: Some(timestamp(device.create_time)),
+        last_used_time: device.last_used_time.map(timestamp),
+        kind: Some(v1::authenticator::Kind::Device(v1::Device {
+            display_name: device.display_name.clone(),
+            platform: match device.platform {
+                Platform::Ios => v1::Platform::Ios,
+                Platform::Android => v1::Platform::Android,
+            }
+            .into(),
+            key_algorithm: device.key_algorithm().into(),
+            key_protection: match device.key_protection {
+                KeyProtection::Software => v1::KeyProtection::Software,
+                KeyProtection::Hardware => v1::KeyProtection::Hardware,
+            }
+            .into(),
+            language: device.language.clone(),
+            app_version: device.app_version.clone(),
+            has_push_token: device.push.as_ref().is_some_and(|push| !push.quarantined),
+        })),
+    }
+}
+
+pub(super) fn policy(policy: Option<v1::TenantPolicy>) -> Result<Policy, Invalid> {
+    let mut out = Policy::default();
+    let Some(policy) = policy else { return Ok(out) };
+    let matching = v1::NumberMatching::try_from(policy.number_matching)
+        .map_err(|_| Invalid::new("policy.number_matching", "is not known"))?;
+    let limit = v1::PendingLimit::try_from(policy.pending_limit)
+        .map_err(|_| Invalid::new("policy.pending_limit", "is not known"))?;
+    out.number_matching = match matching {
+        v1::NumberMatching::Unspecified | v1::NumberMatching::Always => NumberMatching::Always,
+        v1::NumberMatching::Off => NumberMatching::Off,
+    };
+    out.pending_limit = match limit {
+        v1::PendingLimit::Unspecified | v1::PendingLimit::Supersede => PendingLimit::Supersede,
+        v1::PendingLimit::Reject => PendingLimit::Reject,
+    };
+    if policy.number_digits != 0 {
+        out.number_digits = u8::try_from(policy.number_digits)
+            .map_err(|_| Invalid::new("policy.number_digits", "must be 2 to 6"))?;
+    }
+    if let Some(ttl) = duration("policy.challenge_ttl", policy.challenge_ttl)? {
+        out.challenge_ttl = ttl;
+    }
+    out.check()?;
+    Ok(out)
+}
+
+pub(super) fn tenant(tenant: &Tenant) -> v1::Tenant {
+    v1::Tenant {
+        tenant_id: tenant.id.to_string(),
+        display_name: tenant.display_name.clone(),
+        policy: Some(v1::TenantPolicy {
+            number_matching: match tenant.policy.number_matching {
+                NumberMatching::Off => v1::NumberMatching::Off,
+                NumberMatching::Always => v1::NumberMatching::Always,
+            }
+            .into(),
+            number_digits: u32::from(tenant.policy.number_digits),
+            challenge_ttl: Some(duration_to(tenant.policy.challenge_ttl)),
+            pending_limit: match tenant.policy.pending_limit {
+                PendingLimit::Supersede => v1::PendingLimit::Supersede,
+                PendingLimit::Reject => v1::PendingLimit::Reject,
+            }
+            .into(),
+        }),
+        create_time: Some(timestamp(tenant.create_time)),
+    }
+}
+
+pub(super) fn role(role: v1::Role) -> Result<Role, BrokerError> {
+    match role {
+        v1::Role::Idp => Ok(Role::Idp),
+        v1::Role::Admin => Ok(Role::Admin),
+        v1::Role::Unspecified => Err(Invalid::new("role", "must be IDP or ADMIN").into()),
+    }
+}
+
+pub(super) fn api_key(key: &ApiKey) -> v1::ApiKey {
+    v1::ApiKey {
+        api_key_id: key.id.as_str().to_owned(),
+        tenant_id: key.tenant.map(|id| id.to_string()).unwrap_or_default(),
+        role: match key.role {
+            Role::Idp => v1::Role::Idp,
+            Role::Admin => v1::Role::Admin,
+        }
+        .into(),
+        display_name: key.display_name.clone(),
+        create_time: Some(timestamp(key.create_time)),
+        revoke_time: key.revoke_time.map(timestamp),
+    }
+}
+
+pub(super) fn signing_key(key: &SigningKey, turn: Turn) -> v1::SigningKey {
+    v1::SigningKey {
+        key_id: key.key_id.clone(),
+        public_key: key.public_key.to_vec().into(),
+        state: match turn {
+            Turn::Next => v1::SigningKeyState::Next,
+            Turn::Current => v1::SigningKeyState::Current,
+            Turn::Retired => v1::SigningKeyState::Retired,
+        }
+        .into(),
+        create_time: Some(timestamp(key.create_time)),
+        activate_time: Some(timestamp(key.activate_time)),
+    }
+}

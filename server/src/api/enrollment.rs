@@ -1,0 +1,110 @@
+//! `EnrollmentService`.
+
+use std::sync::Arc;
+
+use countersign_proto::v1;
+use qrcode::{EcLevel, QrCode, render::svg};
+use tonic::{Request, Response, Status};
+
+use super::{
+    approval::{caller, invalid},
+    convert,
+    status::status,
+};
+use crate::{
+    broker::{Broker, error::BrokerError},
+    domain::{
+        body::timestamp,
+        ids::{DeviceId, EnrollmentId, UserId},
+        ticket::TicketState,
+    },
+};
+
+pub(super) struct Enrollment {
+    broker: Arc<Broker>,
+}
+
+impl Enrollment {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+fn user_id(text: &str) -> Result<UserId, Status> {
+    UserId::parse("user_id", text).map_err(invalid)
+}
+
+/// A self-contained SVG image with the quiet zone that scanners need.
+fn qr_svg(text: &str) -> Result<String, BrokerError> {
+    let code = QrCode::with_error_correction_level(text, EcLevel::M)
+        .map_err(|error| BrokerError::Internal(format!("no QR code: {error}")))?;
+    Ok(code.render::<svg::Color<'_>>().min_dimensions(240, 240).quiet_zone(true).build())
+}
+
+#[tonic::async_trait]
+impl v1::enrollment_service_server::EnrollmentService for Enrollment {
+    async fn create_enrollment(
+        &self,
+        request: Request<v1::CreateEnrollmentRequest>,
+    ) -> Result<Response<v1::CreateEnrollmentResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = user_id(&request.user_id)?;
+        let ttl = convert::duration("ttl", request.ttl).map_err(invalid)?;
+        let ticket = self.broker.create_ticket(&caller, user, ttl).await.map_err(status)?;
+        Ok(Response::new(v1::CreateEnrollmentResponse {
+            enrollment_id: ticket.id.to_string(),
+            qr_svg: qr_svg(&ticket.uri).map_err(status)?,
+            enrollment_uri: ticket.uri,
+            manual_code: ticket.manual_code,
+            expire_time: Some(timestamp(ticket.expire_time)),
+        }))
+    }
+
+    async fn wait_enrollment(
+        &self,
+        request: Request<v1::WaitEnrollmentRequest>,
+    ) -> Result<Response<v1::WaitEnrollmentResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = EnrollmentId::parse("enrollment_id", &request.enrollment_id).map_err(invalid)?;
+        let timeout = convert::duration("timeout", request.timeout).map_err(invalid)?;
+        let (state, device) =
+            self.broker.wait_ticket(&caller, id, timeout).await.map_err(status)?;
+        let state = match state {
+            TicketState::Open => v1::EnrollmentState::Open,
+            TicketState::Redeemed(_) => v1::EnrollmentState::Redeemed,
+            TicketState::Expired => v1::EnrollmentState::Expired,
+            TicketState::Replaced => v1::EnrollmentState::Replaced,
+            TicketState::Locked => v1::EnrollmentState::Locked,
+        };
+        Ok(Response::new(v1::WaitEnrollmentResponse {
+            state: state.into(),
+            authenticator: device.as_ref().map(convert::authenticator),
+        }))
+    }
+
+    async fn list_authenticators(
+        &self,
+        request: Request<v1::ListAuthenticatorsRequest>,
+    ) -> Result<Response<v1::ListAuthenticatorsResponse>, Status> {
+        let caller = caller(&request)?;
+        let user = user_id(&request.get_ref().user_id)?;
+        let devices = self.broker.list_devices(&caller, &user).await.map_err(status)?;
+        let authenticators = devices.iter().map(convert::authenticator).collect();
+        Ok(Response::new(v1::ListAuthenticatorsResponse { authenticators }))
+    }
+
+    async fn remove_authenticator(
+        &self,
+        request: Request<v1::RemoveAuthenticatorRequest>,
+    ) -> Result<Response<v1::RemoveAuthenticatorResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = user_id(&request.user_id)?;
+        let device =
+            DeviceId::parse("authenticator_id", &request.authenticator_id).map_err(invalid)?;
+        self.broker.remove_authenticator(&caller, user, device).await.map_err(status)?;
+        Ok(Response::new(v1::RemoveAuthenticatorResponse {}))
+    }
+}

@@ -1,0 +1,71 @@
+//! TRANSPORT: gRPC and HTTP in, use cases out. One file per service.
+
+mod admin;
+mod approval;
+mod auth;
+mod convert;
+mod device;
+mod enrollment;
+pub mod http;
+mod repair;
+mod status;
+
+use std::sync::Arc;
+
+use countersign_proto::{FILE_DESCRIPTOR_SET, v1};
+use tonic::service::Routes;
+
+use crate::broker::Broker;
+
+/// What the gRPC port allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest request message in bytes.
+    pub max_message_bytes: usize,
+    /// The longest a call may take that does not wait for anybody.
+    pub request_timeout: std::time::Duration,
+}
+
+/// The layers around every service of the gRPC port: statuses made complete,
+/// then authentication.
+pub(crate) type Gate = (repair::Repair, auth::Authenticate);
+
+/// What stands in front of [`services`]: outermost first.
+pub(crate) fn gate(broker: &Arc<Broker>, limits: Limits) -> Gate {
+    let repair = repair::Repair::new(broker.metrics.clone());
+    (repair, auth::Authenticate::new(broker.clone(), limits))
+}
+
+/// Everything on the gRPC port.
+///
+/// # Errors
+/// When the reflection service does not accept the descriptors.
+pub fn services(
+    broker: &Arc<Broker>,
+    health: tonic_health::server::HealthReporter,
+    limits: Limits,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    use v1::{
+        admin_service_server::AdminServiceServer, approval_service_server::ApprovalServiceServer,
+        device_service_server::DeviceServiceServer,
+        enrollment_service_server::EnrollmentServiceServer,
+    };
+    let max = limits.max_message_bytes;
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let health = tonic_health::server::HealthService::from_health_reporter(health);
+    let approval = ApprovalServiceServer::new(approval::Approval::new(broker.clone()));
+    let enrollment = EnrollmentServiceServer::new(enrollment::Enrollment::new(broker.clone()));
+    let phones = DeviceServiceServer::new(device::Phones::new(broker.clone()));
+    let admin = AdminServiceServer::new(admin::Administration::new(broker.clone()));
+    Ok(Routes::new(tonic_health::pb::health_server::HealthServer::new(health))
+        .add_service(descriptors().build_v1()?)
+        .add_service(descriptors().build_v1alpha()?)
+        .add_service(approval.max_decoding_message_size(max))
+        .add_service(enrollment.max_decoding_message_size(max))
+        .add_service(phones.max_decoding_message_size(max))
+        .add_service(admin.max_decoding_message_size(max)))
+}

@@ -1,0 +1,117 @@
+//! Errors of use cases as gRPC statuses: the only place.
+//!
+//! Every status carries `google.rpc.ErrorInfo` (`reason`, domain
+//! `countersign`); `INVALID_ARGUMENT` names the field in `BadRequest`;
+//! `RESOURCE_EXHAUSTED` and `UNAVAILABLE` say when to come back in `RetryInfo`.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    broker::error::BrokerError,
+    domain::receipt::{final_name, reason_name},
+};
+
+/// The `domain` of every `ErrorInfo`.
+pub(super) const DOMAIN: &str = "countersign";
+
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// The status of a use case's error. Faults of the broker's own are logged
+/// here, once, and the caller gets a general sentence.
+pub(super) fn status(error: BrokerError) -> Status {
+    let message = error.to_string();
+    match error {
+        BrokerError::Invalid(invalid) => {
+            let mut details = info("INVALID_FIELD", []);
+            details.add_bad_request_violation(invalid.field, invalid.problem);
+            build(Code::InvalidArgument, message, details)
+        }
+        BrokerError::RequestIdReused => {
+            let mut details = info("REQUEST_ID_REUSED", []);
+            details.add_bad_request_violation("request_id", message.clone());
+            build(Code::InvalidArgument, message, details)
+        }
+        BrokerError::NotFound(_) => build(Code::NotFound, message, info("NOT_FOUND", [])),
+        BrokerError::Unauthenticated => unauthenticated(),
+        BrokerError::NotAllowed => {
+            build(Code::PermissionDenied, message, info("NOT_ALLOWED", []))
+        }
+        BrokerError::BadSignature => {
+            build(Code::Unauthenticated, message, info("BAD_SIGNATURE", []))
+        }
+        BrokerError::ClockSkew { server_time } => build(
+            Code::FailedPrecondition,
+            message,
+            info("CLOCK_SKEW", [("server_time_ms", server_time.as_millis().to_string())]),
+        ),
+        BrokerError::ProofReplayed => {
+            build(Code::Unauthenticated, message, info("PROOF_REPLAYED", []))
+        }
+        BrokerError::TicketRefused => {
+            build(Code::PermissionDenied, message, info("TICKET_REFUSED", []))
+        }
+        BrokerError::TooManyDevices => {
+            build(Code::FailedPrecondition, message, info("TOO_MANY_DEVICES", []))
+        }
+        BrokerError::AlreadyDecided { state, reason, device } => build(
+            Code::FailedPrecondition,
+            message,
+            info(
+                "ALREADY_DECIDED",
+                [
+                    ("state", format!("CHALLENGE_STATE_{}", final_name(state))),
+                    ("decision_reason", format!("DECISION_REASON_{}", reason_name(reason))),
+                    ("device_id", device.map(|id| id.to_string()).unwrap_or_default()),
+                ],
+            ),
+        ),
+        BrokerError::PendingExists { retry_after } => {
+            let mut details = info("PENDING_EXISTS", []);
+            details.set_retry_info(Some(retry_after));
+            build(Code::ResourceExhausted, message, details)
+        }
+        BrokerError::Overloaded => {
+            let mut details = info("OVERLOADED", []);
+            details.set_retry_info(Some(COME_BACK));
+            build(Code::ResourceExhausted, message, details)
+        }
+        BrokerError::Unavailable => unavailable(message, "UNAVAILABLE"),
+        BrokerError::Unknown => unavailable(message, "OUTCOME_UNKNOWN"),
+        BrokerError::Internal(cause) => {
+            tracing::error!(%cause, "a call failed by a fault of the broker");
+            build(Code::Internal, "internal fault".into(), info("INTERNAL", []))
+        }
+    }
+}
+
+/// Credentials are missing, wrong, revoked or of the wrong kind: one answer.
+pub(super) fn unauthenticated() -> Status {
+    let message = "the credentials are not valid".to_owned();
+    build(Code::Unauthenticated, message, info("BAD_CREDENTIALS", []))
+}
+
+fn unavailable(message: String, reason: &str) -> Status {
+    let mut details = info(reason, []);
+    details.set_retry_info(Some(COME_BACK));
+    build(Code::Unavailable, message, details)
+}
+
+/// `ErrorInfo` with its metadata.
+pub(super) fn info<const N: usize>(
+    reason: &str,
+    metadata: [(&str, String); N],
+) -> ErrorDetails {
+    let metadata: HashMap<_, _> =
+        metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, DOMAIN, metadata);
+    details
+}
+
+/// A status with details.
+pub(super) fn build(code: Code, message: String, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
