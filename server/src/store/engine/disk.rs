@@ -102,6 +102,12 @@ pub(super) fn create(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenEr
         });
     }
     remove_snapshots(dir)?;
+    // Settings only, and perhaps half written when an earlier creation was
+    // interrupted.
+    let conf = dir.join(CONF);
+    if conf.exists() && check_conf(dir).is_err() {
+        fs::remove_file(&conf).map_err(io_error("remove", &conf))?;
+    }
     let db = open_sled(dir, options)?;
     // What an interrupted creation left holds at most the version. Anything
     // more is somebody's store that has lost its marker.
