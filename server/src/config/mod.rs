@@ -27,7 +27,6 @@ mod tree;
 pub(crate) use address::check_plaintext;
 pub use fault::{Fault, Faults, Source};
 pub use port::PortConfig;
-pub use push::{ApnsApp, FcmApp, PushConfig, PushEnvironment};
 pub use section::Setting;
 pub(crate) use section::time_span;
 pub use tree::{COMMAND_LINE_VARIABLES, ConfigFile};
@@ -36,6 +35,7 @@ use address::base_address;
 use section::{Findings, Section, quoted};
 
 use crate::{
+    delivery::PushConfig,
     telemetry::{LogConfig, LogFormat, check_filter},
     tls::Protocols,
 };

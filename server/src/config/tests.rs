@@ -9,7 +9,10 @@
 use std::{fs, path::Path};
 
 use super::*;
-use crate::tls::{ClientCertificates, TlsFiles};
+use crate::{
+    delivery::PushEnvironment,
+    tls::{ClientCertificates, TlsFiles},
+};
 
 fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Loaded, Faults> {
     let file = ConfigFile {
@@ -125,7 +128,12 @@ fn variables_that_are_no_keys() {
 
 #[test]
 fn each_fault_names_its_key_and_where_it_was_set() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    type Case = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        &'static str,
+    );
+    let cases: &[Case] = &[
         (
             "data_dir = ",
             &[],
