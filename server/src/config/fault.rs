@@ -58,6 +58,13 @@ pub struct Faults(Vec<Fault>);
 impl Faults {
     /// The faults of one configuration; `None` when there are none.
     pub(crate) fn new(mut faults: Vec<Fault>) -> Option<Self> {
+        // What follows from a line that is not TOML is no fault of its own.
+        let torn: Vec<Source> = faults
+            .iter()
+            .filter(|fault| fault.key.is_empty())
+            .map(|fault| fault.source.clone())
+            .collect();
+        faults.retain(|fault| fault.key.is_empty() || !torn.contains(&fault.source));
         faults.sort();
         faults.dedup();
         (!faults.is_empty()).then_some(Self(faults))

@@ -27,7 +27,6 @@ mod tree;
 pub(crate) use address::check_plaintext;
 pub use fault::{Fault, Faults, Source};
 pub use port::PortConfig;
-pub use push::{ApnsApp, FcmApp, PushConfig, PushEnvironment};
 pub use section::Setting;
 pub(crate) use section::time_span;
 pub use tree::{COMMAND_LINE_VARIABLES, ConfigFile};
@@ -36,6 +35,7 @@ use address::base_address;
 use section::{Findings, Section, quoted};
 
 use crate::{
+    delivery::PushConfig,
     telemetry::{LogConfig, LogFormat, check_filter},
     tls::Protocols,
 };
@@ -203,7 +203,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     let limits = limits(root.section("limits"));
     let push = push::read(root.section("push"));
     root.finish();
-    Config {
+    let config = Config {
         data_dir,
         public_url: public_url.map(|url| url.value),
         issuer: issuer.map(|issuer| issuer.value),
@@ -213,7 +213,22 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         log,
         limits,
         push,
+    };
+    let listen = config.grpc.listen;
+    for (key, set, value) in [
+        (
+            "public_url",
+            &config.public_url,
+            config.public_url_at(listen),
+        ),
+        ("issuer", &config.issuer, config.issuer_at(listen)),
+    ] {
+        // With port 0 it is known only once bound.
+        if set.is_none() && listen.port() != 0 {
+            findings.setting(key.to_owned(), quoted(&value), Source::Default);
+        }
     }
+    config
 }
 
 fn log(mut section: Section<'_>) -> LogConfig {

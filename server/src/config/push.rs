@@ -12,61 +12,10 @@ use super::{
     address::{base_address, is_loopback},
     section::{Located, Section, quoted},
 };
+use crate::delivery::{ApnsApp, FcmApp, PushConfig, PushEnvironment};
 
-/// `[push]`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PushConfig {
-    /// `[[push.apns]]`
-    pub apns: Vec<ApnsApp>,
-    /// `[[push.fcm]]`
-    pub fcm: Vec<FcmApp>,
-}
-
-/// The two worlds of APNs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushEnvironment {
-    /// Apps from the store: `api.push.apple.com`.
-    Production,
-    /// Development builds: `api.sandbox.push.apple.com`.
-    Sandbox,
-}
-
-/// `[[push.apns]]`: one app in one environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApnsApp {
-    /// `app_id`: the bundle id, which is the topic.
-    pub app_id: String,
-    /// `environment`: `production` (default) or `sandbox`.
-    pub environment: PushEnvironment,
-    /// `team_id`: ten characters, from Apple.
-    pub team_id: String,
-    /// `key_id`: ten characters, from Apple. Empty: taken from the name of the
-    /// file that `key_file` leads to, as Apple names it (`AuthKey_<id>.p8`).
-    pub key_id: String,
-    /// `key_file`: the `.p8` file.
-    pub key_file: PathBuf,
-    /// `url`: another address than Apple's, without a path.
-    pub url: Option<String>,
-    /// `root_ca_file`: what to trust there instead of the system's roots, PEM.
-    pub root_ca_file: Option<PathBuf>,
-    /// `max_in_flight`: pushes under way at a time. Default 500.
-    pub max_in_flight: usize,
-}
-
-/// `[[push.fcm]]`: one Firebase project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FcmApp {
-    /// `project_id`: the Firebase project.
-    pub project_id: String,
-    /// `service_account_file`: the JSON key file from Google.
-    pub service_account_file: PathBuf,
-    /// `url`: another address than Google's, without a path.
-    pub url: Option<String>,
-    /// `root_ca_file`: what to trust there instead of the system's roots, PEM.
-    pub root_ca_file: Option<PathBuf>,
-    /// `max_in_flight`: pushes under way at a time. Default 500.
-    pub max_in_flight: usize,
-}
+/// Pushes under way at a time, unless configured.
+const MAX_IN_FLIGHT: usize = 500;
 
 pub(super) fn read(mut section: Section<'_>) -> PushConfig {
     let mut push = PushConfig::default();
@@ -128,7 +77,7 @@ fn apns(mut section: Section<'_>) -> ApnsApp {
         key_file: required_file(&mut section, "key_file", check_p8),
         url: url(&mut section, false),
         root_ca_file: root_ca(&mut section),
-        max_in_flight: section.number_or("max_in_flight", 500, 1..=10_000),
+        max_in_flight: section.number_or("max_in_flight", MAX_IN_FLIGHT, 1..=10_000),
     };
     if !section.is_set("key_id")
         && !app.key_file.as_os_str().is_empty()
@@ -154,7 +103,7 @@ fn fcm(mut section: Section<'_>) -> FcmApp {
         ),
         url: url(&mut section, true),
         root_ca_file: root_ca(&mut section),
-        max_in_flight: section.number_or("max_in_flight", 500, 1..=10_000),
+        max_in_flight: section.number_or("max_in_flight", MAX_IN_FLIGHT, 1..=10_000),
     };
     section.finish();
     app

@@ -64,6 +64,7 @@ impl Findings {
 pub(super) struct Section<'a> {
     path: String,
     source: Source,
+    is_table: bool,
     nodes: BTreeMap<String, Node>,
     set: BTreeSet<String>,
     known: Vec<&'static str>,
@@ -76,6 +77,7 @@ impl<'a> Section<'a> {
     }
 
     fn new(path: String, node: Option<Node>, findings: &'a Findings) -> Self {
+        let mut is_table = true;
         let (source, nodes) = match node {
             None => (Source::Default, BTreeMap::new()),
             Some(Node {
@@ -85,12 +87,14 @@ impl<'a> Section<'a> {
             Some(Node { source, value }) => {
                 let message = format!("must be a table, not {}", value.type_name());
                 findings.fault(source.clone(), path.clone(), message);
+                is_table = false;
                 (source, BTreeMap::new())
             }
         };
         Self {
             path,
             source,
+            is_table,
             set: nodes.keys().cloned().collect(),
             nodes,
             known: Vec::new(),
@@ -208,7 +212,7 @@ impl<'a> Section<'a> {
 
     /// Reports `key` when nobody set it.
     pub(super) fn require(&self, key: &str) {
-        if !self.is_set(key) {
+        if self.is_table && !self.is_set(key) {
             self.fault(self.source(), key, "is missing");
         }
     }
