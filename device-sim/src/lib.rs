@@ -1,3 +1,6 @@
 //! Phones, push gateways and load for Countersign, without Apple or Google.
 
+pub mod command;
+pub mod fault;
+pub mod gateway;
 pub mod phone;
