@@ -1,1 +1,5 @@
-//! placeholder
+//! Phones, push gateways and load for Countersign, without Apple or Google.
+
+pub mod command;
+pub mod fault;
+pub mod gateway;

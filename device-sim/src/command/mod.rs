@@ -1,0 +1,3 @@
+//! The subcommands of `device-sim`.
+
+pub mod gateways;

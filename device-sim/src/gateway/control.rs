@@ -1,0 +1,220 @@
+//! The control page: what phones in other processes, tests and people use to reach into the running
+//! emulators. Plain HTTP and JSON.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::device::Registration;
+use super::journal::Arrival;
+use super::sms::TextMessage;
+use super::{Core, Counters};
+use crate::fault::{FaultPlan, Faults};
+
+const INDEX: &str = "\
+GET    /state                   counters of every gateway
+GET    /received[?gateway=G]    requests received, oldest first
+DELETE /received                forget them
+GET    /faults/G                what goes wrong (G: apns apns-sandbox fcm fcm-token sms)
+PUT    /faults/G                change it, e.g. {\"seed\":1,\"shares\":[{\"share\":0.1,\"fault\":{\"kind\":\"drop\"}}],
+                                \"schedule\":[{\"kind\":\"unavailable\",\"retry_after\":3}],\"down\":false}
+POST   /devices                 a phone asks for a token: {\"gateway\":\"apns\"|\"fcm\",\"app_id\":...,
+                                \"environment\":\"production\"|\"sandbox\"} -> {\"token\":...}
+GET    /devices/T/pushes        its pushes, one JSON object a line, until the client hangs up
+GET    /devices/T/screen        the notifications on its screen
+DELETE /devices/T[?how=expired] the app is removed (or the token runs out)
+POST   /fcm/revoke              revoke all access tokens
+GET    /sms/inbox[?to=NUMBER]   text messages received
+GET    /broker.toml             configuration for a broker
+";
+
+pub(super) async fn start(
+    listen: SocketAddr,
+    core: Core,
+    stop: CancellationToken,
+) -> io::Result<SocketAddr> {
+    let tcp = TcpListener::bind(listen).await?;
+    let addr = tcp.local_addr()?;
+    let router = Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/state", get(state))
+        .route("/received", get(received).delete(forget))
+        .route("/faults/{gateway}", get(faults).put(set_faults))
+        .route("/devices", post(register))
+        .route("/devices/{token}", axum::routing::delete(end))
+        .route("/devices/{token}/pushes", get(pushes))
+        .route("/devices/{token}/screen", get(screen))
+        .route("/fcm/revoke", post(revoke))
+        .route("/sms/inbox", get(inbox))
+        .route(
+            "/broker.toml",
+            get(|State(core): State<Core>| async move { core.broker_toml() }),
+        )
+        .with_state(core);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // Never ends by itself.
+            _ = axum::serve(tcp, router).into_future() => {}
+        }
+    });
+    Ok(addr)
+}
+
+/// An error in JSON.
+fn refuse(status: StatusCode, message: impl ToString) -> Response {
+    (status, Json(json!({ "error": message.to_string() }))).into_response()
+}
+
+async fn state(State(core): State<Core>) -> Json<Value> {
+    let one = |counters: Counters, faults: &Faults| {
+        let mut value = json!(counters);
+        if let Some(map) = value.as_object_mut() {
+            map.insert("faults".to_owned(), json!(faults.plan()));
+        }
+        value
+    };
+    Json(json!({
+        "time_ms": core.clock.now_ms(),
+        "devices": core.devices.len(),
+        "apns": one(core.apns.counters(), core.apns.faults()),
+        "apns-sandbox": one(core.apns_sandbox.counters(), core.apns_sandbox.faults()),
+        "fcm": one(core.fcm.counters(), core.fcm.faults()),
+        "fcm-token": one(core.fcm.token_counters(), core.fcm.token_faults()),
+        "sms": one(core.sms.counters(), core.sms.faults()),
+    }))
+}
+
+#[derive(Deserialize)]
+struct ReceivedQuery {
+    gateway: Option<String>,
+}
+
+async fn received(
+    State(core): State<Core>,
+    Query(query): Query<ReceivedQuery>,
+) -> Json<Vec<Arrival>> {
+    let wanted = |arrival: &Arc<Arrival>| match &query.gateway {
+        None => true,
+        Some(gateway) => arrival.gateway == gateway,
+    };
+    Json(
+        core.journal
+            .list()
+            .iter()
+            .filter(|one| wanted(one))
+            .map(|one| (**one).clone())
+            .collect(),
+    )
+}
+
+async fn forget(State(core): State<Core>) -> StatusCode {
+    core.journal.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(core): State<Core>, Path(gateway): Path<String>) -> Response {
+    match core.faults(&gateway) {
+        Ok(faults) => Json(faults.plan()).into_response(),
+        Err(unknown) => refuse(StatusCode::NOT_FOUND, unknown),
+    }
+}
+
+async fn set_faults(
+    State(core): State<Core>,
+    Path(gateway): Path<String>,
+    body: Bytes,
+) -> Response {
+    let faults = match core.faults(&gateway) {
+        Ok(faults) => faults,
+        Err(unknown) => return refuse(StatusCode::NOT_FOUND, unknown),
+    };
+    match serde_json::from_slice::<FaultPlan>(&body) {
+        Err(wrong) => refuse(StatusCode::BAD_REQUEST, wrong),
+        Ok(plan) => match faults.set(plan) {
+            Err(wrong) => refuse(StatusCode::BAD_REQUEST, wrong),
+            Ok(_) => Json(faults.plan()).into_response(),
+        },
+    }
+}
+
+async fn register(State(core): State<Core>, body: Bytes) -> Response {
+    match serde_json::from_slice::<Registration>(&body) {
+        Err(wrong) => refuse(StatusCode::BAD_REQUEST, wrong),
+        Ok(registration) => match core.issue_token(&registration) {
+            Err(unknown) => refuse(StatusCode::NOT_FOUND, unknown),
+            Ok(token) => (StatusCode::CREATED, Json(json!({ "token": token }))).into_response(),
+        },
+    }
+}
+
+async fn pushes(State(core): State<Core>, Path(token): Path<String>) -> Response {
+    let Some(pushes) = core.devices.connect(&token) else {
+        return refuse(StatusCode::NOT_FOUND, "no such token");
+    };
+    let lines = pushes.map(|push| {
+        // Pushes are made of text and numbers; an empty line is no push.
+        let mut line = serde_json::to_string(&push).unwrap_or_default();
+        line.push('\n');
+        Ok::<_, Infallible>(Bytes::from(line))
+    });
+    let ndjson = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (ndjson, Body::from_stream(lines)).into_response()
+}
+
+async fn screen(State(core): State<Core>, Path(token): Path<String>) -> Json<Value> {
+    Json(json!(core.devices.screen(&token)))
+}
+
+#[derive(Deserialize)]
+struct EndQuery {
+    how: Option<String>,
+}
+
+async fn end(
+    State(core): State<Core>,
+    Path(token): Path<String>,
+    Query(query): Query<EndQuery>,
+) -> Response {
+    let found = match query.how.as_deref() {
+        None | Some("uninstalled") => core.devices.uninstall(&token),
+        Some("expired") => core.devices.expire(&token),
+        Some(_) => return refuse(StatusCode::BAD_REQUEST, "how: uninstalled or expired"),
+    };
+    if found {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        refuse(StatusCode::NOT_FOUND, "no such token")
+    }
+}
+
+async fn revoke(State(core): State<Core>) -> Json<Value> {
+    Json(json!({ "revoked": core.fcm.revoke_access_tokens() }))
+}
+
+#[derive(Deserialize)]
+struct InboxQuery {
+    to: Option<String>,
+}
+
+async fn inbox(
+    State(core): State<Core>,
+    Query(query): Query<InboxQuery>,
+) -> Json<Vec<TextMessage>> {
+    let mut inbox = core.sms.inbox();
+    inbox.retain(|message| query.to.as_ref().is_none_or(|to| message.to == *to));
+    Json(inbox)
+}

@@ -1,0 +1,16 @@
+//! The gateway emulators against raw clients: they refuse what the real ones refuse.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod apns;
+mod apns_faults;
+mod client;
+mod control;
+mod fcm;
+mod phones;
+mod sms;
