@@ -23,6 +23,9 @@ mod payload;
 mod redact;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
