@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Plays an identity provider and its users' phones against a real broker,
+with stock libraries and from the contract alone.
+
+Usage: run.py PATH-TO-countersign
+"""
+
+import sys
+import types
+
+import calls
+import decisions
+import service
+from broker import Broker
+from checks import run
+from identity_provider import IdentityProvider
+
+ORDER = (service, calls, decisions)
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__)
+        return 2
+    with Broker(sys.argv[1]) as broker:
+        idp = IdentityProvider(broker, broker.tenant_id, broker.api_key, broker.api_key_id)
+        other = IdentityProvider(broker, *broker.organisation("Another NV"))
+        world = types.SimpleNamespace(broker=broker, idp=idp, other_idp=other)
+        world.expiring = decisions.start_expiring(idp)
+        passed, failed = run(world)
+        if failed:
+            print("--- the broker's log ---", broker.log(), sep="\n")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
