@@ -8,7 +8,7 @@ import grpc
 import protos
 import signing
 from checks import Background, equal, for_both_algorithms, refused, scenario
-from identity_provider import ended, state
+from identity_provider import ended, reason, state
 from phone import Phone, WrongBroker, now, parse_uri
 
 
@@ -50,7 +50,7 @@ def bad_requests(world):
         ("ttl", {"ttl": {"seconds": 601}}),
     ):
         with refused("INVALID_ARGUMENT", field=field):
-            idp.create(idp.request(user, **changes))
+            idp.create(idp.request(**{"user_id": user} | changes))
     equal(phone.pending(), [], "prompts on the phone")
 
 
@@ -246,7 +246,7 @@ def possession(world, algorithm):
     ticket = parse_uri(uri)["t"]
     phone = Phone(world.broker.address, algorithm)
     other = signing.private_key(algorithm)
-    denied = "INVALID_ARGUMENT|UNAUTHENTICATED|PERMISSION_DENIED"
+    denied = "INVALID_ARGUMENT|UNAUTHENTICATED|PERMISSION_DENIED|FAILED_PRECONDITION"
     with refused(denied):
         phone.enroll(ticket, public_key=other.public)
     with refused(denied):
@@ -325,7 +325,7 @@ def proofs(world, algorithm):
     }
     for what, metadata in bad.items():
         try:
-            with refused("UNAUTHENTICATED|INVALID_ARGUMENT"):
+            with refused("UNAUTHENTICATED|INVALID_ARGUMENT|FAILED_PRECONDITION"):
                 phone.call(method, empty, metadata=metadata)
         except AssertionError as error:
             raise AssertionError(f"proof {what}: {error}") from error
@@ -358,11 +358,14 @@ def credentials(world):
     with refused("NOT_FOUND"):
         next(other.watch(challenge.challenge_id))
     equal(other.authenticators(user), [], "authenticators seen from another tenant")
+    namesake = other.create(other.request(user))
+    equal(reason(namesake), "UNREACHABLE", "the other tenant's user of the same name")
+    equal(idp.get(challenge.challenge_id), challenge, "the challenge meanwhile")
     admin = protos.admin_grpc.AdminServiceStub(idp.channel)
-    with refused("PERMISSION_DENIED"):
+    with refused("PERMISSION_DENIED|UNAUTHENTICATED"):
         admin.ListTenants(protos.admin.ListTenantsRequest(), metadata=idp.metadata, timeout=20)
     operator = (("authorization", f"Bearer {world.broker.admin_key}"),)
-    with refused("PERMISSION_DENIED"):
+    with refused("PERMISSION_DENIED|UNAUTHENTICATED"):
         idp.approval.GetChallenge(request, metadata=operator, timeout=20)
     listed = admin.ListTenants(protos.admin.ListTenantsRequest(), metadata=operator, timeout=20)
     assert idp.tenant_id in [tenant.tenant_id for tenant in listed.tenants], "tenants"

@@ -15,7 +15,20 @@ from broker import Broker
 from checks import run
 from identity_provider import IdentityProvider
 
-ORDER = (service, calls, decisions)
+# Importing them registers their scenarios.
+SCENARIO_MODULES = (calls, decisions, service)
+
+
+def prepare(broker: Broker) -> types.SimpleNamespace:
+    """Two identity providers, and a challenge that is left to expire meanwhile."""
+    idp = IdentityProvider(broker, broker.tenant_id, broker.api_key, broker.api_key_id)
+    other = IdentityProvider(broker, *broker.organisation("Another NV"))
+    expiring = decisions.start_expiring(idp)
+    return types.SimpleNamespace(broker=broker, idp=idp, other_idp=other, expiring=expiring)
+
+
+def show_log(broker: Broker) -> None:
+    print("--- the broker's log ---", broker.log(), "--- end ---", sep="\n", flush=True)
 
 
 def main() -> int:
@@ -23,13 +36,13 @@ def main() -> int:
         print(__doc__)
         return 2
     with Broker(sys.argv[1]) as broker:
-        idp = IdentityProvider(broker, broker.tenant_id, broker.api_key, broker.api_key_id)
-        other = IdentityProvider(broker, *broker.organisation("Another NV"))
-        world = types.SimpleNamespace(broker=broker, idp=idp, other_idp=other)
-        world.expiring = decisions.start_expiring(idp)
-        passed, failed = run(world)
+        try:
+            passed, failed = run(prepare(broker))
+        except Exception:
+            show_log(broker)
+            raise
         if failed:
-            print("--- the broker's log ---", broker.log(), sep="\n")
+            show_log(broker)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
