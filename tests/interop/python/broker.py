@@ -1,0 +1,115 @@
+"""Starts the broker as an operator would, and stops it."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A `countersign serve` on free ports of the loopback interface, with an
+    organisation in it and an API key for it."""
+
+    def __init__(self, binary: str):
+        self.binary = str(pathlib.Path(binary).resolve())
+        self._folder = tempfile.TemporaryDirectory(prefix="countersign-interop-")
+        self.grpc_port, self.http_port = _free_port(), _free_port()
+        self.address = f"127.0.0.1:{self.grpc_port}"
+        self.http = f"http://127.0.0.1:{self.http_port}"
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("COUNTERSIGN_")}
+        self._environment = inherited | {
+            "COUNTERSIGN_DATA_DIR": str(pathlib.Path(self._folder.name) / "data"),
+            "COUNTERSIGN_GRPC__LISTEN": self.address,
+            "COUNTERSIGN_HTTP__LISTEN": f"127.0.0.1:{self.http_port}",
+            "COUNTERSIGN_ADDRESS": f"http://{self.address}",
+        }
+        self._log = open(pathlib.Path(self._folder.name) / "log", "w+b")
+        self._process = None
+
+    def __enter__(self) -> "Broker":
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        self.admin_key = self.command("init", "--json")["admin_key"]
+        self._environment["COUNTERSIGN_ADMIN_KEY"] = self.admin_key
+        self._process = subprocess.Popen(
+            [self.binary, "serve"],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self._wait_until_ready()
+        self.tenant_id, self.api_key, self.api_key_id = self.organisation("Eagle IT BVBA")
+
+    def organisation(self, name: str) -> tuple[str, str, str]:
+        """Adds an organisation; its id, an API key and the key's id."""
+        tenant_id = self.command("tenant", "create", name, "--json")["tenant_id"]
+        key = self.command("key", "create", "--tenant", tenant_id, "--role", "idp", "--json")
+        return tenant_id, key["api_key"], key["api_key_id"]
+
+    def command(self, *arguments: str) -> dict:
+        done = subprocess.run(
+            [self.binary, *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"countersign {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return json.loads(done.stdout)
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.http + path, timeout=10) as answer:
+            return answer.read()
+
+    def log(self) -> str:
+        self._log.flush()
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"countersign serve ended:\n{self.log()}")
+            try:
+                self.get("/readyz")
+                return
+            except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"not ready after 60 s: {error}\n{self.log()}") from error
+                time.sleep(0.05)
+
+    def _stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._log.close()
+        self._folder.cleanup()

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Checks the golden vectors of proto/vectors/ with Python's `cryptography`.
+
+Usage: vectors.py
+"""
+
+import base64
+import json
+import sys
+import urllib.parse
+
+from google.protobuf import json_format
+
+import protos
+import signing
+
+FOLDER = protos.ROOT / "proto" / "vectors"
+ACCEPTED = ("challenge", "response", "device-proof", "enroll", "key-succession")
+MESSAGES = {
+    "countersign.v1.ChallengeBody": protos.challenge.ChallengeBody,
+    "countersign.v1.ResponseBody": protos.challenge.ResponseBody,
+    "countersign.v1.DeviceProof": protos.device.DeviceProof,
+    "countersign.v1.EnrollmentBody": protos.device.EnrollmentBody,
+    "countersign.v1.BrokerKey": protos.challenge.BrokerKey,
+}
+
+
+def read(name: str) -> list[dict]:
+    vectors = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["vectors"]
+    assert vectors, "no vectors"
+    return vectors
+
+
+def accepted(vector: dict) -> None:
+    body, signature = bytes.fromhex(vector["body"]), bytes.fromhex(vector["signature"])
+    bytes_signed = signing.signed_bytes(vector["label"], body)
+    assert bytes_signed.hex() == vector["signed_bytes"]
+    assert signing.sha256(body).hex() == vector["body_sha256"]
+    assert signing.sha256(bytes_signed).hex() == vector["signed_bytes_sha256"]
+
+    message = MESSAGES[vector["message"]].FromString(body)
+    fields = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    assert fields == vector["fields"], fields
+
+    key = vector["key"]
+    if key["algorithm"] == "ED25519":
+        private = signing.Ed25519Private(bytes.fromhex(key["private_seed"]))
+        assert private.sign(vector["label"], body) == signature, "Ed25519 is deterministic"
+    else:
+        private = signing.P256Private(bytes.fromhex(key["private_pkcs8"]))
+    assert private.public.hex() == key["public_key"]
+    if "key_id" in key:
+        assert signing.key_id(private.public) == key["key_id"]
+    public = signing.public_key(key["algorithm"], private.public)
+    public.verify(vector["label"], body, signature)
+    public.verify(vector["label"], body, private.sign(vector["label"], body))
+    related(message, body, signature, vector.get("related", {}))
+
+
+def related(message, body: bytes, signature: bytes, what: dict) -> None:
+    if "challenge_body" in what:
+        assert message.challenge_digest == signing.sha256(bytes.fromhex(what["challenge_body"]))
+    if "request" in what:
+        assert message.request_digest == signing.sha256(bytes.fromhex(what["request"]))
+    if "metadata_value" in what:
+        text = what["metadata_value"]
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        proof = protos.device.SignedDeviceProof.FromString(raw)
+        assert (proof.body, proof.signature) == (body, signature)
+    if "enrollment_uri" in what:
+        uri = urllib.parse.urlsplit(what["enrollment_uri"])
+        query = dict(urllib.parse.parse_qsl(uri.query, strict_parsing=True))
+        assert (uri.scheme, uri.netloc, query["v"]) == ("countersign", "enroll", "1")
+        assert query["b"].startswith("https://")
+        assert query["t"] == message.ticket
+        pinned = signing.from_base64url(query["k"])
+        assert pinned == signing.sha256(bytes.fromhex(what["broker_public_key"]))
+
+
+def rejected_signature(vector: dict) -> None:
+    key = signing.public_key(vector["algorithm"], bytes.fromhex(vector["public_key"]))
+    given = (vector["label"], bytes.fromhex(vector["body"]), bytes.fromhex(vector["signature"]))
+    refused(lambda: key.verify(*given))
+    if vector["strict_only"]:
+        key.verify(*given, strict=False)
+
+
+def rejected_key(vector: dict) -> None:
+    data = bytes.fromhex(vector["public_key"])
+    refused(lambda: signing.public_key(vector["algorithm"], data))
+
+
+def refused(call) -> None:
+    try:
+        call()
+    except signing.Refused:
+        return
+    raise AssertionError("was accepted")
+
+
+def main() -> int:
+    passed = failed = 0
+    files = [(name, accepted) for name in ACCEPTED]
+    files += [("rejected-signatures", rejected_signature), ("rejected-keys", rejected_key)]
+    for name, check in files:
+        vectors = read(name)
+        for vector in vectors:
+            try:
+                check(vector)
+                passed += 1
+            except Exception as error:
+                failed += 1
+                print(f"FAILED {name}: {vector['name']}: {type(error).__name__}: {error}")
+        print(f"{name}.json: {len(vectors)} vectors")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
