@@ -79,7 +79,7 @@ fn waits(path: &str) -> bool {
 
 /// Puts authentication in front of a service.
 #[derive(Clone)]
-pub(super) struct Authenticate {
+pub(crate) struct Authenticate {
     broker: Arc<Broker>,
     limits: Limits,
 }
@@ -100,7 +100,7 @@ impl<S> Layer<S> for Authenticate {
 
 /// A service behind authentication.
 #[derive(Clone)]
-pub(super) struct Authenticated<S> {
+pub(crate) struct Authenticated<S> {
     inner: S,
     gate: Authenticate,
 }

@@ -23,7 +23,7 @@ type Response = http::Response<Body>;
 
 /// Looks at every answer's status.
 #[derive(Clone)]
-pub(super) struct Repair {
+pub(crate) struct Repair {
     metrics: Arc<Metrics>,
 }
 
@@ -43,7 +43,7 @@ impl<S> Layer<S> for Repair {
 
 /// A service whose statuses are complete.
 #[derive(Clone)]
-pub(super) struct Repaired<S> {
+pub(crate) struct Repaired<S> {
     inner: S,
     metrics: Arc<Metrics>,
 }
