@@ -35,20 +35,14 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
-        let created = IntCounter::new(
-            "countersign_challenges_created_total",
-            "Challenges issued",
-        )?;
+        let created = IntCounter::new("countersign_challenges_created_total", "Challenges issued")?;
         registry.register(Box::new(created.clone()))?;
         let push_seconds = Histogram::with_opts(HistogramOpts::new(
             "countersign_push_seconds",
             "Time from handing a push to a gateway to its answer",
         ))?;
         registry.register(Box::new(push_seconds.clone()))?;
-        let subscribed = IntGauge::new(
-            "countersign_subscribed_devices",
-            "Open Subscribe streams",
-        )?;
+        let subscribed = IntGauge::new("countersign_subscribed_devices", "Open Subscribe streams")?;
         registry.register(Box::new(subscribed.clone()))?;
         Ok(Self {
             created,
@@ -83,7 +77,9 @@ impl Metrics {
     }
 
     pub(crate) fn pushed(&self, gateway: &str, kind: &str, outcome: &str, took: Duration) {
-        self.pushes.with_label_values(&[gateway, kind, outcome]).inc();
+        self.pushes
+            .with_label_values(&[gateway, kind, outcome])
+            .inc();
         self.push_seconds.observe(took.as_secs_f64());
     }
 

@@ -104,20 +104,31 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, InitErro
     let keyring = Keyring::new(MasterKey::new(&master)?, Vec::new())?;
     let now = Timestamp::from_millis(clock.now_ms());
     let key = keyring.make(now, now)?;
-    let by = audit::By { actor: audit::Actor::Operator, address: String::new() };
+    let by = audit::By {
+        actor: audit::Actor::Operator,
+        address: String::new(),
+    };
     store.add_signing_key(key.clone(), by).await?;
     keyring.add(key)?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let identity = Identity { issuer: String::new(), public_url: String::new() };
+    let identity = Identity {
+        issuer: String::new(),
+        public_url: String::new(),
+    };
     let metrics = Arc::new(Metrics::new()?);
     let broker = Broker::new(store.clone(), clock.clone(), keyring, identity, metrics);
     let presented = broker.create_first_admin_key().await?;
     store.close().await?;
-    Ok(InitReport { admin_key: presented.reveal() })
+    Ok(InitReport {
+        admin_key: presented.reveal(),
+    })
 }
 
 fn make_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
-    let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
+    let failed = |source| MasterKeyError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let key = random::bytes::<32>().map_err(|_| MasterKeyError::NoRandomness)?;
     let text: Zeroizing<String> =
         Zeroizing::new(key.iter().map(|byte| format!("{byte:02x}")).collect());
@@ -130,8 +141,13 @@ fn make_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.write_all(b"\n").map_err(failed)?;
     file.sync_all().map_err(failed)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)?;
     }
     Ok(Zeroizing::new(key.to_vec()))
 }
@@ -139,8 +155,13 @@ fn make_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
 fn read_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     let text = fs::read_to_string(path)
         .map(Zeroizing::new)
-        .map_err(|source| MasterKeyError::Io { path: path.to_owned(), source })?;
-    let malformed = || MasterKeyError::Malformed { path: path.to_owned() };
+        .map_err(|source| MasterKeyError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+    let malformed = || MasterKeyError::Malformed {
+        path: path.to_owned(),
+    };
     let digits = text.trim();
     if digits.len() != 64 || !digits.is_ascii() {
         return Err(malformed());
@@ -239,7 +260,10 @@ async fn listen(
         max_connections: config.limits.max_connections,
         handshake_timeout: config.limits.handshake_timeout,
     };
-    let failed = |source| StartError::Bind { address: port.listen, source };
+    let failed = |source| StartError::Bind {
+        address: port.listen,
+        source,
+    };
     let listener = Listener::bind(port.listen, options).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -269,7 +293,10 @@ impl Server {
         let master = read_master_key(&config.master_key_file)?;
         let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?)?;
         let told = clock.clone();
-        let gateways = Arc::new(Gateways::new(&config.push, Arc::new(move || told.now_ms()))?);
+        let gateways = Arc::new(Gateways::new(
+            &config.push,
+            Arc::new(move || told.now_ms()),
+        )?);
         let mut tls = Vec::new();
         let grpc = listen(&config.grpc, &config, Protocols::Grpc, &mut tls).await?;
         let http = listen(&config.http, &config, Protocols::Http, &mut tls).await?;
@@ -280,7 +307,17 @@ impl Server {
         let broker = Broker::new(store, clock, keyring, identity, Arc::new(Metrics::new()?));
         let health = HealthReporter::new();
         let routes = api::services(&broker, health.clone(), api_limits(&config))?;
-        Ok(Self { broker, gateways, config, grpc, http, tls, health, routes, store_failed })
+        Ok(Self {
+            broker,
+            gateways,
+            config,
+            grpc,
+            http,
+            tls,
+            health,
+            routes,
+            store_failed,
+        })
     }
 
     /// Where the gRPC port is bound.
@@ -301,8 +338,17 @@ impl Server {
     /// # Errors
     /// [`ServeError`] when it can't go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { broker, gateways, config, grpc, http, tls, health, routes, mut store_failed } =
-            self;
+        let Self {
+            broker,
+            gateways,
+            config,
+            grpc,
+            http,
+            tls,
+            health,
+            routes,
+            mut store_failed,
+        } = self;
         let clock = broker.clock.clone();
         let stop = CancellationToken::new();
         let mut background = tokio::task::JoinSet::new();
@@ -359,7 +405,10 @@ impl Server {
             }
             while background.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(config.limits.drain_timeout, drained).await.is_err() {
+        if tokio::time::timeout(config.limits.drain_timeout, drained)
+            .await
+            .is_err()
+        {
             tracing::warn!("some calls had not ended in time");
         }
         grpc.abort();
@@ -400,4 +449,3 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
         health.set_service_status(service, status).await;
     }
 }
-

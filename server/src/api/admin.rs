@@ -26,7 +26,11 @@ impl Administration {
 }
 
 fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
-    request.extensions().get::<AdminCaller>().cloned().ok_or_else(unauthenticated)
+    request
+        .extensions()
+        .get::<AdminCaller>()
+        .cloned()
+        .ok_or_else(unauthenticated)
 }
 
 fn tenant_id(text: &str) -> Result<TenantId, Status> {
@@ -34,7 +38,11 @@ fn tenant_id(text: &str) -> Result<TenantId, Status> {
 }
 
 fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
-    if text.is_empty() { Ok(None) } else { tenant_id(text).map(Some) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        tenant_id(text).map(Some)
+    }
 }
 
 const DEFAULT_PAGE: usize = 100;
@@ -85,9 +93,16 @@ impl v1::admin_service_server::AdminService for Administration {
         } else {
             Some(TenantId::parse("page_token", &request.page_token).map_err(invalid)?)
         };
-        let tenants = self.broker.list_tenants(&caller, after, size).await.map_err(status)?;
+        let tenants = self
+            .broker
+            .list_tenants(&caller, after, size)
+            .await
+            .map_err(status)?;
         let full = tenants.len() == size && caller.scope.is_none();
-        let next_page_token = tenants.last().filter(|_| full).map(|last| last.id.to_string());
+        let next_page_token = tenants
+            .last()
+            .filter(|_| full)
+            .map(|last| last.id.to_string());
         Ok(Response::new(v1::ListTenantsResponse {
             tenants: tenants.iter().map(convert::tenant).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
@@ -121,7 +136,11 @@ impl v1::admin_service_server::AdminService for Administration {
     ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
         let caller = caller(&request)?;
         let tenant = optional_tenant_id(&request.get_ref().tenant_id)?;
-        let keys = self.broker.list_api_keys(&caller, tenant).await.map_err(status)?;
+        let keys = self
+            .broker
+            .list_api_keys(&caller, tenant)
+            .await
+            .map_err(status)?;
         let keys = keys.iter().map(convert::api_key).collect();
         Ok(Response::new(v1::ListApiKeysResponse { keys }))
     }
@@ -135,9 +154,12 @@ impl v1::admin_service_server::AdminService for Administration {
         if text.is_empty() {
             return Err(invalid(Invalid::new("api_key_id", "is required")));
         }
-        let id = ApiKeyId::parse(text)
-            .ok_or_else(|| status(BrokerError::NotFound("API key")))?;
-        let key = self.broker.revoke_api_key(&caller, id).await.map_err(status)?;
+        let id = ApiKeyId::parse(text).ok_or_else(|| status(BrokerError::NotFound("API key")))?;
+        let key = self
+            .broker
+            .revoke_api_key(&caller, id)
+            .await
+            .map_err(status)?;
         let key = Some(convert::api_key(&key));
         Ok(Response::new(v1::RevokeApiKeyResponse { key }))
     }
@@ -149,7 +171,11 @@ impl v1::admin_service_server::AdminService for Administration {
         let caller = caller(&request)?;
         let lead =
             convert::duration("lead_time", request.into_inner().lead_time).map_err(invalid)?;
-        let (key, turn) = self.broker.rotate_signing_key(&caller, lead).await.map_err(status)?;
+        let (key, turn) = self
+            .broker
+            .rotate_signing_key(&caller, lead)
+            .await
+            .map_err(status)?;
         let key = Some(convert::signing_key(&key, turn));
         Ok(Response::new(v1::RotateSigningKeyResponse { key }))
     }
@@ -160,7 +186,10 @@ impl v1::admin_service_server::AdminService for Administration {
     ) -> Result<Response<v1::ListSigningKeysResponse>, Status> {
         let caller = caller(&request)?;
         let keys = self.broker.list_signing_keys(&caller).map_err(status)?;
-        let keys = keys.iter().map(|(key, turn)| convert::signing_key(key, *turn)).collect();
+        let keys = keys
+            .iter()
+            .map(|(key, turn)| convert::signing_key(key, *turn))
+            .collect();
         Ok(Response::new(v1::ListSigningKeysResponse { keys }))
     }
 }

@@ -7,7 +7,10 @@ use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{convert, status::{status, unauthenticated}};
+use super::{
+    convert,
+    status::{status, unauthenticated},
+};
 use crate::{
     broker::{
         Broker, IdpCaller,
@@ -32,7 +35,11 @@ impl Approval {
 
 /// Who calls, as found by authentication.
 pub(super) fn caller<T>(request: &Request<T>) -> Result<IdpCaller, Status> {
-    request.extensions().get::<IdpCaller>().cloned().ok_or_else(unauthenticated)
+    request
+        .extensions()
+        .get::<IdpCaller>()
+        .cloned()
+        .ok_or_else(unauthenticated)
 }
 
 pub(super) fn invalid(error: Invalid) -> Status {
@@ -51,14 +58,20 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
         let id = *parse_uuid("request_id", &id)?.as_bytes();
         Some((id, sha256(&request.encode_to_vec())))
     };
-    let method = v1::Method::try_from(request.method)
-        .map_err(|_| Invalid::new("method", "is not known"))?;
+    let method =
+        v1::Method::try_from(request.method).map_err(|_| Invalid::new("method", "is not known"))?;
     check_method(method)?;
     if !request.browser_token.is_empty() {
-        return Err(Invalid::new("browser_token", "remembered browsers are not supported yet"));
+        return Err(Invalid::new(
+            "browser_token",
+            "remembered browsers are not supported yet",
+        ));
     }
     if request.remember_browser {
-        return Err(Invalid::new("remember_browser", "remembered browsers are not supported yet"));
+        return Err(Invalid::new(
+            "remember_browser",
+            "remembered browsers are not supported yet",
+        ));
     }
     let device = if request.device_id.is_empty() {
         None
@@ -82,7 +95,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
     ) -> Result<Response<v1::CreateChallengeResponse>, Status> {
         let caller = caller(&request)?;
         let new = new_request(request.into_inner()).map_err(invalid)?;
-        let shown = self.broker.create_challenge(&caller, new).await.map_err(status)?;
+        let shown = self
+            .broker
+            .create_challenge(&caller, new)
+            .await
+            .map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CreateChallengeResponse { challenge }))
     }
@@ -93,7 +110,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
     ) -> Result<Response<v1::GetChallengeResponse>, Status> {
         let caller = caller(&request)?;
         let id = challenge_id(&request.get_ref().challenge_id)?;
-        let shown = self.broker.get_challenge(&caller, id).await.map_err(status)?;
+        let shown = self
+            .broker
+            .get_challenge(&caller, id)
+            .await
+            .map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::GetChallengeResponse { challenge }))
     }
@@ -106,7 +127,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
         let request = request.into_inner();
         let id = challenge_id(&request.challenge_id)?;
         let timeout = convert::duration("timeout", request.timeout).map_err(invalid)?;
-        let shown = self.broker.wait_challenge(&caller, id, timeout).await.map_err(status)?;
+        let shown = self
+            .broker
+            .wait_challenge(&caller, id, timeout)
+            .await
+            .map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::WaitChallengeResponse { challenge }))
     }
@@ -120,7 +145,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
     ) -> Result<Response<Self::WatchChallengeStream>, Status> {
         let caller = caller(&request)?;
         let id = challenge_id(&request.get_ref().challenge_id)?;
-        let watch = self.broker.watch_challenge(caller, id).await.map_err(status)?;
+        let watch = self
+            .broker
+            .watch_challenge(caller, id)
+            .await
+            .map_err(status)?;
         let stream = futures_util::stream::unfold(Some(watch), |watch| async {
             let mut watch = watch?;
             match watch.next().await {
@@ -141,7 +170,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
     ) -> Result<Response<v1::CancelChallengeResponse>, Status> {
         let caller = caller(&request)?;
         let id = challenge_id(&request.get_ref().challenge_id)?;
-        let shown = self.broker.cancel_challenge(&caller, id).await.map_err(status)?;
+        let shown = self
+            .broker
+            .cancel_challenge(&caller, id)
+            .await
+            .map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CancelChallengeResponse { challenge }))
     }

@@ -94,7 +94,10 @@ impl<S> Layer<S> for Authenticate {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authenticated { inner, gate: self.clone() }
+        Authenticated {
+            inner,
+            gate: self.clone(),
+        }
     }
 }
 
@@ -140,7 +143,9 @@ async fn within(
     limit: Option<Duration>,
     call: impl Future<Output = Result<Response, Infallible>>,
 ) -> Result<Response, Infallible> {
-    let Some(limit) = limit else { return call.await };
+    let Some(limit) = limit else {
+        return call.await;
+    };
     match tokio::time::timeout(limit, call).await {
         Ok(response) => response,
         Err(_) => {
@@ -158,23 +163,42 @@ impl Authenticate {
             .get::<ConnectionInfo>()
             .map(|info| info.peer_address.ip().to_string())
             .unwrap_or_default();
-        request.extensions_mut().insert(PeerAddress(address.clone()));
+        request
+            .extensions_mut()
+            .insert(PeerAddress(address.clone()));
         match demand(&path) {
             None => {
                 let message = "there is no such method".to_owned();
-                return Err(build(Code::Unimplemented, message, info("UNKNOWN_METHOD", [])));
+                return Err(build(
+                    Code::Unimplemented,
+                    message,
+                    info("UNKNOWN_METHOD", []),
+                ));
             }
             Some(Demand::Open | Demand::Self_) => {}
             Some(Demand::Idp) => {
                 let key = self.key(request.headers(), Role::Idp).await?;
                 let tenant = key.tenant.ok_or_else(unauthenticated)?;
-                let by = By { actor: Actor::ApiKey(key.id.clone()), address };
-                request.extensions_mut().insert(IdpCaller { tenant, api_key: key.id, by });
+                let by = By {
+                    actor: Actor::ApiKey(key.id.clone()),
+                    address,
+                };
+                request.extensions_mut().insert(IdpCaller {
+                    tenant,
+                    api_key: key.id,
+                    by,
+                });
             }
             Some(Demand::Admin) => {
                 let key = self.key(request.headers(), Role::Admin).await?;
-                let by = By { actor: Actor::ApiKey(key.id), address };
-                request.extensions_mut().insert(AdminCaller { scope: key.tenant, by });
+                let by = By {
+                    actor: Actor::ApiKey(key.id),
+                    address,
+                };
+                request.extensions_mut().insert(AdminCaller {
+                    scope: key.tenant,
+                    by,
+                });
             }
             Some(Demand::Device) => return self.admit_device(request, &path).await,
         }
@@ -188,7 +212,11 @@ impl Authenticate {
             .filter(|_| headers.next().is_none())
             .and_then(|value| value.to_str().ok())
             .ok_or_else(unauthenticated)?;
-        let key = self.broker.authenticate_key(authorization).await.map_err(status)?;
+        let key = self
+            .broker
+            .authenticate_key(authorization)
+            .await
+            .map_err(status)?;
         if key.role != role {
             return Err(status(BrokerError::NotAllowed));
         }
@@ -213,8 +241,11 @@ impl Authenticate {
             .map_err(|_| malformed("the request can't be read, or is too long"))?
             .to_bytes();
         let digest = sha256(single_message(&bytes)?);
-        let device =
-            self.broker.authenticate_device(&proof, path, &digest).await.map_err(status)?;
+        let device = self
+            .broker
+            .authenticate_device(&proof, path, &digest)
+            .await
+            .map_err(status)?;
         parts.extensions.insert(device);
         Ok(Request::from_parts(parts, Body::new(Full::new(bytes))))
     }
@@ -234,7 +265,9 @@ fn single_message(bytes: &Bytes) -> Result<&[u8], Status> {
     let length = usize::try_from(header.get_u32()).unwrap_or(usize::MAX);
     let message = bytes.get(FRAME_HEADER..).unwrap_or_default();
     if message.len() != length {
-        return Err(malformed("the request must have exactly one complete message"));
+        return Err(malformed(
+            "the request must have exactly one complete message",
+        ));
     }
     Ok(message)
 }

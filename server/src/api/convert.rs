@@ -28,7 +28,9 @@ pub(super) fn duration(
     let Some(value) = value else { return Ok(None) };
     let bad = || Invalid::new(field, "must be a positive length of time");
     let secs = u64::try_from(value.seconds).map_err(|_| bad())?;
-    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanos = u32::try_from(value.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
     Ok(Some(Duration::new(secs, nanos.ok_or_else(bad)?)))
 }
 
@@ -47,12 +49,20 @@ pub(super) fn context(context: Option<v1::SignInContext>) -> Result<SignInContex
         location: context.location,
         user_agent: context.user_agent,
         binding_message: context.binding_message,
-        details: context.details.into_iter().map(|line| (line.label, line.value)).collect(),
+        details: context
+            .details
+            .into_iter()
+            .map(|line| (line.label, line.value))
+            .collect(),
     })
 }
 
 pub(super) fn challenge(shown: Shown) -> v1::Challenge {
-    let Shown { challenge, signed, receipt } = shown;
+    let Shown {
+        challenge,
+        signed,
+        receipt,
+    } = shown;
     let outcome = challenge.outcome.as_ref();
     v1::Challenge {
         challenge_id: challenge.id.to_string(),
@@ -61,7 +71,9 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
             .map_or(v1::ChallengeState::Pending, |outcome| state(outcome.state))
             .into(),
         reason: outcome
-            .map_or(v1::DecisionReason::Unspecified, |outcome| reason(outcome.reason))
+            .map_or(v1::DecisionReason::Unspecified, |outcome| {
+                reason(outcome.reason)
+            })
             .into(),
         method: match challenge.method {
             Method::Push => v1::Method::Push,
@@ -157,12 +169,18 @@ pub(super) fn push(
         v1::Gateway::Apns => PushGateway::Apns,
         v1::Gateway::Fcm => PushGateway::Fcm,
         v1::Gateway::Unspecified | v1::Gateway::Subscribe | v1::Gateway::Sms => {
-            return Err(Invalid::new(format!("{field}.gateway"), "must be APNS or FCM"));
+            return Err(Invalid::new(
+                format!("{field}.gateway"),
+                "must be APNS or FCM",
+            ));
         }
     };
     let sandbox = push.environment() == v1::PushEnvironment::Sandbox;
     if sandbox && gateway == PushGateway::Fcm {
-        return Err(Invalid::new(format!("{field}.environment"), "is for APNs only"));
+        return Err(Invalid::new(
+            format!("{field}.environment"),
+            "is for APNs only",
+        ));
     }
     Ok(PushRegistration {
         gateway,

@@ -41,11 +41,20 @@ impl Phones {
 }
 
 fn device<T>(request: &Request<T>) -> Result<Device, Status> {
-    request.extensions().get::<Device>().cloned().ok_or_else(unauthenticated)
+    request
+        .extensions()
+        .get::<Device>()
+        .cloned()
+        .ok_or_else(unauthenticated)
 }
 
 fn address<T>(request: &Request<T>) -> String {
-    request.extensions().get::<PeerAddress>().cloned().unwrap_or_default().0
+    request
+        .extensions()
+        .get::<PeerAddress>()
+        .cloned()
+        .unwrap_or_default()
+        .0
 }
 
 fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
@@ -59,14 +68,18 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
         .map_err(|_| Invalid::new("body", "must be a serialized EnrollmentBody"))?;
     let algorithm = body.key_algorithm();
     if algorithm == v1::KeyAlgorithm::Unspecified {
-        return Err(Invalid::new("body.key_algorithm", "must be ED25519 or P256"));
+        return Err(Invalid::new(
+            "body.key_algorithm",
+            "must be ED25519 or P256",
+        ));
     }
-    let encryption_key = match body.encryption_key.as_ref() {
-        [] => None,
-        key => Some(<[u8; 32]>::try_from(key).map_err(|_| {
-            Invalid::new("body.encryption_key", "must be empty or have 32 bytes")
-        })?),
-    };
+    let encryption_key =
+        match body.encryption_key.as_ref() {
+            [] => None,
+            key => Some(<[u8; 32]>::try_from(key).map_err(|_| {
+                Invalid::new("body.encryption_key", "must be empty or have 32 bytes")
+            })?),
+        };
     Ok(Registration {
         public_key: PublicKey::from_bytes(algorithm, &body.public_key)
             .map_err(|_| Invalid::new("body.public_key", "is no key of that algorithm"))?,
@@ -75,7 +88,11 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
             v1::KeyProtection::Unspecified | v1::KeyProtection::Software => KeyProtection::Software,
         },
         platform: convert::platform("body.platform", body.platform())?,
-        push: body.push.clone().map(|push| convert::push("body.push", push, now)).transpose()?,
+        push: body
+            .push
+            .clone()
+            .map(|push| convert::push("body.push", push, now))
+            .transpose()?,
         encryption_key,
         enroll_time: body.enroll_time,
         ticket: body.ticket,
@@ -88,9 +105,15 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
 fn withdrawal(challenge: ChallengeId, end: Option<(Final, Reason)>) -> v1::Withdrawal {
     v1::Withdrawal {
         challenge_id: challenge.to_string(),
-        state: end.map_or(v1::ChallengeState::Unspecified, |(end, _)| convert::state(end)).into(),
+        state: end
+            .map_or(v1::ChallengeState::Unspecified, |(end, _)| {
+                convert::state(end)
+            })
+            .into(),
         reason: end
-            .map_or(v1::DecisionReason::Unspecified, |(_, reason)| convert::reason(reason))
+            .map_or(v1::DecisionReason::Unspecified, |(_, reason)| {
+                convert::reason(reason)
+            })
             .into(),
     }
 }
@@ -156,7 +179,10 @@ impl v1::device_service_server::DeviceService for Phones {
         // between, at worst something comes twice.
         let subscription = self.broker.subscribe(&device);
         self.broker.metrics.subscribed(1);
-        let counted = Counted { broker: self.broker.clone(), subscription };
+        let counted = Counted {
+            broker: self.broker.clone(),
+            subscription,
+        };
         let pending = self.broker.list_pending(&device).await.map_err(status)?;
         let mut first: VecDeque<_> = VecDeque::new();
         let successions = self.broker.successions();
@@ -184,7 +210,10 @@ impl v1::device_service_server::DeviceService for Phones {
                     event(next?)
                 }
             };
-            Some((Ok(v1::SubscribeResponse { event: Some(next) }), Some((first, counted))))
+            Some((
+                Ok(v1::SubscribeResponse { event: Some(next) }),
+                Some((first, counted)),
+            ))
         });
         Ok(Response::new(Box::pin(stream)))
     }
@@ -227,8 +256,8 @@ impl v1::device_service_server::DeviceService for Phones {
         request: Request<v1::AcknowledgeChallengeRequest>,
     ) -> Result<Response<v1::AcknowledgeChallengeResponse>, Status> {
         let device = device(&request)?;
-        let id = ChallengeId::parse("challenge_id", &request.get_ref().challenge_id)
-            .map_err(invalid)?;
+        let id =
+            ChallengeId::parse("challenge_id", &request.get_ref().challenge_id).map_err(invalid)?;
         self.broker.acknowledge(&device, id).await.map_err(status)?;
         Ok(Response::new(v1::AcknowledgeChallengeResponse {}))
     }
@@ -248,7 +277,10 @@ impl v1::device_service_server::DeviceService for Phones {
         if let Some(push) = &push {
             check_push("push", push).map_err(invalid)?;
         }
-        self.broker.update_push(&device, push, address).await.map_err(status)?;
+        self.broker
+            .update_push(&device, push, address)
+            .await
+            .map_err(status)?;
         Ok(Response::new(v1::UpdatePushTokenResponse {}))
     }
 
@@ -258,7 +290,10 @@ impl v1::device_service_server::DeviceService for Phones {
     ) -> Result<Response<v1::UnenrollResponse>, Status> {
         let device = device(&request)?;
         let address = address(&request);
-        self.broker.unenroll(&device, address).await.map_err(status)?;
+        self.broker
+            .unenroll(&device, address)
+            .await
+            .map_err(status)?;
         Ok(Response::new(v1::UnenrollResponse {}))
     }
 }

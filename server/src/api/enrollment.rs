@@ -38,7 +38,11 @@ fn user_id(text: &str) -> Result<UserId, Status> {
 fn qr_svg(text: &str) -> Result<String, BrokerError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::M)
         .map_err(|error| BrokerError::Internal(format!("no QR code: {error}")))?;
-    Ok(code.render::<svg::Color<'_>>().min_dimensions(240, 240).quiet_zone(true).build())
+    Ok(code
+        .render::<svg::Color<'_>>()
+        .min_dimensions(240, 240)
+        .quiet_zone(true)
+        .build())
 }
 
 #[tonic::async_trait]
@@ -51,7 +55,11 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
         let request = request.into_inner();
         let user = user_id(&request.user_id)?;
         let ttl = convert::duration("ttl", request.ttl).map_err(invalid)?;
-        let ticket = self.broker.create_ticket(&caller, user, ttl).await.map_err(status)?;
+        let ticket = self
+            .broker
+            .create_ticket(&caller, user, ttl)
+            .await
+            .map_err(status)?;
         Ok(Response::new(v1::CreateEnrollmentResponse {
             enrollment_id: ticket.id.to_string(),
             qr_svg: qr_svg(&ticket.uri).map_err(status)?,
@@ -69,8 +77,11 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
         let request = request.into_inner();
         let id = EnrollmentId::parse("enrollment_id", &request.enrollment_id).map_err(invalid)?;
         let timeout = convert::duration("timeout", request.timeout).map_err(invalid)?;
-        let (state, device) =
-            self.broker.wait_ticket(&caller, id, timeout).await.map_err(status)?;
+        let (state, device) = self
+            .broker
+            .wait_ticket(&caller, id, timeout)
+            .await
+            .map_err(status)?;
         let state = match state {
             TicketState::Open => v1::EnrollmentState::Open,
             TicketState::Redeemed(_) => v1::EnrollmentState::Redeemed,
@@ -90,9 +101,15 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
     ) -> Result<Response<v1::ListAuthenticatorsResponse>, Status> {
         let caller = caller(&request)?;
         let user = user_id(&request.get_ref().user_id)?;
-        let devices = self.broker.list_devices(&caller, &user).await.map_err(status)?;
+        let devices = self
+            .broker
+            .list_devices(&caller, &user)
+            .await
+            .map_err(status)?;
         let authenticators = devices.iter().map(convert::authenticator).collect();
-        Ok(Response::new(v1::ListAuthenticatorsResponse { authenticators }))
+        Ok(Response::new(v1::ListAuthenticatorsResponse {
+            authenticators,
+        }))
     }
 
     async fn remove_authenticator(
@@ -104,7 +121,10 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
         let user = user_id(&request.user_id)?;
         let device =
             DeviceId::parse("authenticator_id", &request.authenticator_id).map_err(invalid)?;
-        self.broker.remove_authenticator(&caller, user, device).await.map_err(status)?;
+        self.broker
+            .remove_authenticator(&caller, user, device)
+            .await
+            .map_err(status)?;
         Ok(Response::new(v1::RemoveAuthenticatorResponse {}))
     }
 }

@@ -16,7 +16,10 @@ use crate::broker::Broker;
 /// `/healthz`, `/readyz`, `/metrics`, `/.well-known/jwks.json`.
 pub fn router(broker: Arc<Broker>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
+        .route(
+            "/healthz",
+            get(|| async { Json(json!({ "status": "ok" })) }),
+        )
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/.well-known/jwks.json", get(jwks))
@@ -34,7 +37,10 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
 }
 
 async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (kind, broker.metrics.render()).into_response()
 }
 

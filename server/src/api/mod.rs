@@ -61,11 +61,13 @@ pub fn services(
     let enrollment = EnrollmentServiceServer::new(enrollment::Enrollment::new(broker.clone()));
     let phones = DeviceServiceServer::new(device::Phones::new(broker.clone()));
     let admin = AdminServiceServer::new(admin::Administration::new(broker.clone()));
-    Ok(Routes::new(tonic_health::pb::health_server::HealthServer::new(health))
-        .add_service(descriptors().build_v1()?)
-        .add_service(descriptors().build_v1alpha()?)
-        .add_service(approval.max_decoding_message_size(max))
-        .add_service(enrollment.max_decoding_message_size(max))
-        .add_service(phones.max_decoding_message_size(max))
-        .add_service(admin.max_decoding_message_size(max)))
+    Ok(
+        Routes::new(tonic_health::pb::health_server::HealthServer::new(health))
+            .add_service(descriptors().build_v1()?)
+            .add_service(descriptors().build_v1alpha()?)
+            .add_service(approval.max_decoding_message_size(max))
+            .add_service(enrollment.max_decoding_message_size(max))
+            .add_service(phones.max_decoding_message_size(max))
+            .add_service(admin.max_decoding_message_size(max)),
+    )
 }

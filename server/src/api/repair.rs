@@ -37,7 +37,10 @@ impl<S> Layer<S> for Repair {
     type Service = Repaired<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Repaired { inner, metrics: self.metrics.clone() }
+        Repaired {
+            inner,
+            metrics: self.metrics.clone(),
+        }
     }
 }
 
@@ -71,7 +74,9 @@ where
                     let status = repair(status);
                     let reason = status.get_error_details();
                     metrics.refused(
-                        reason.error_info().map_or("UNKNOWN", |info| info.reason.as_str()),
+                        reason
+                            .error_info()
+                            .map_or("UNKNOWN", |info| info.reason.as_str()),
                     );
                     status.into_http()
                 }
@@ -98,13 +103,19 @@ fn repair(status: Status) -> Status {
             details.add_bad_request_violation("", problem);
             build(Code::InvalidArgument, problem.to_owned(), details)
         }
-        Code::Unimplemented => {
-            build(Code::Unimplemented, message_or(message, "not implemented"), info("UNKNOWN_METHOD", []))
-        }
+        Code::Unimplemented => build(
+            Code::Unimplemented,
+            message_or(message, "not implemented"),
+            info("UNKNOWN_METHOD", []),
+        ),
         code => build(code, message, info("UNKNOWN", [])),
     }
 }
 
 fn message_or(message: String, other: &str) -> String {
-    if message.is_empty() { other.to_owned() } else { message }
+    if message.is_empty() {
+        other.to_owned()
+    } else {
+        message
+    }
 }

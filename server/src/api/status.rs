@@ -36,16 +36,17 @@ pub(super) fn status(error: BrokerError) -> Status {
         }
         BrokerError::NotFound(_) => build(Code::NotFound, message, info("NOT_FOUND", [])),
         BrokerError::Unauthenticated => unauthenticated(),
-        BrokerError::NotAllowed => {
-            build(Code::PermissionDenied, message, info("NOT_ALLOWED", []))
-        }
+        BrokerError::NotAllowed => build(Code::PermissionDenied, message, info("NOT_ALLOWED", [])),
         BrokerError::BadSignature => {
             build(Code::Unauthenticated, message, info("BAD_SIGNATURE", []))
         }
         BrokerError::ClockSkew { server_time } => build(
             Code::FailedPrecondition,
             message,
-            info("CLOCK_SKEW", [("server_time_ms", server_time.as_millis().to_string())]),
+            info(
+                "CLOCK_SKEW",
+                [("server_time_ms", server_time.as_millis().to_string())],
+            ),
         ),
         BrokerError::ProofReplayed => {
             build(Code::Unauthenticated, message, info("PROOF_REPLAYED", []))
@@ -53,18 +54,30 @@ pub(super) fn status(error: BrokerError) -> Status {
         BrokerError::TicketRefused => {
             build(Code::PermissionDenied, message, info("TICKET_REFUSED", []))
         }
-        BrokerError::TooManyDevices => {
-            build(Code::FailedPrecondition, message, info("TOO_MANY_DEVICES", []))
-        }
-        BrokerError::AlreadyDecided { state, reason, device } => build(
+        BrokerError::TooManyDevices => build(
+            Code::FailedPrecondition,
+            message,
+            info("TOO_MANY_DEVICES", []),
+        ),
+        BrokerError::AlreadyDecided {
+            state,
+            reason,
+            device,
+        } => build(
             Code::FailedPrecondition,
             message,
             info(
                 "ALREADY_DECIDED",
                 [
                     ("state", format!("CHALLENGE_STATE_{}", final_name(state))),
-                    ("decision_reason", format!("DECISION_REASON_{}", reason_name(reason))),
-                    ("device_id", device.map(|id| id.to_string()).unwrap_or_default()),
+                    (
+                        "decision_reason",
+                        format!("DECISION_REASON_{}", reason_name(reason)),
+                    ),
+                    (
+                        "device_id",
+                        device.map(|id| id.to_string()).unwrap_or_default(),
+                    ),
                 ],
             ),
         ),
@@ -82,7 +95,11 @@ pub(super) fn status(error: BrokerError) -> Status {
         BrokerError::Unknown => unavailable(message, "OUTCOME_UNKNOWN"),
         BrokerError::Internal(cause) => {
             tracing::error!(%cause, "a call failed by a fault of the broker");
-            build(Code::Internal, "internal fault".into(), info("INTERNAL", []))
+            build(
+                Code::Internal,
+                "internal fault".into(),
+                info("INTERNAL", []),
+            )
         }
     }
 }
@@ -100,12 +117,11 @@ fn unavailable(message: String, reason: &str) -> Status {
 }
 
 /// `ErrorInfo` with its metadata.
-pub(super) fn info<const N: usize>(
-    reason: &str,
-    metadata: [(&str, String); N],
-) -> ErrorDetails {
-    let metadata: HashMap<_, _> =
-        metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+pub(super) fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<_, _> = metadata
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, DOMAIN, metadata);
     details

@@ -32,7 +32,11 @@ pub struct AdminCaller {
 
 impl AdminCaller {
     fn needs_installation(&self) -> Result<(), BrokerError> {
-        if self.scope.is_some() { Err(BrokerError::NotAllowed) } else { Ok(()) }
+        if self.scope.is_some() {
+            Err(BrokerError::NotAllowed)
+        } else {
+            Ok(())
+        }
     }
 
     /// Another organisation's things don't exist for this caller.
@@ -66,7 +70,9 @@ impl Broker {
             policy,
             create_time: now,
         };
-        self.store.add_tenant(tenant.clone(), caller.by.clone()).await?;
+        self.store
+            .add_tenant(tenant.clone(), caller.by.clone())
+            .await?;
         Ok(tenant)
     }
 
@@ -80,7 +86,10 @@ impl Broker {
         id: TenantId,
     ) -> Result<Tenant, BrokerError> {
         caller.needs(id)?;
-        self.store.tenant(id).await?.ok_or(BrokerError::NotFound("tenant"))
+        self.store
+            .tenant(id)
+            .await?
+            .ok_or(BrokerError::NotFound("tenant"))
     }
 
     /// Organisations after `after`.
@@ -120,13 +129,15 @@ impl Broker {
                 caller.needs_installation()?;
                 if role == Role::Idp {
                     return Err(
-                        Invalid::new("tenant_id", "is required for a key of role IDP").into()
+                        Invalid::new("tenant_id", "is required for a key of role IDP").into(),
                     );
                 }
             }
         }
         let (presented, key) = self.make_api_key(tenant, role, display_name)?;
-        self.store.add_api_key(key.clone(), caller.by.clone()).await?;
+        self.store
+            .add_api_key(key.clone(), caller.by.clone())
+            .await?;
         Ok((presented, key))
     }
 
@@ -155,7 +166,10 @@ impl Broker {
     /// Those of the store.
     pub async fn create_first_admin_key(&self) -> Result<PresentedKey, BrokerError> {
         let (presented, key) = self.make_api_key(None, Role::Admin, "first admin key".into())?;
-        let by = By { actor: crate::domain::audit::Actor::Operator, address: String::new() };
+        let by = By {
+            actor: crate::domain::audit::Actor::Operator,
+            address: String::new(),
+        };
         self.store.add_api_key(key, by).await?;
         Ok(presented)
     }
@@ -212,10 +226,17 @@ impl Broker {
         }
         let now = self.now();
         let key = self.keyring.make(now, now.after(lead))?;
-        self.store.add_signing_key(key.clone(), caller.by.clone()).await?;
+        self.store
+            .add_signing_key(key.clone(), caller.by.clone())
+            .await?;
         self.keyring.add(key.clone())?;
-        self.hub.send_all(&DeviceEvent::KeySuccession(Arc::new(self.successions())));
-        let turn = if lead.is_zero() { Turn::Current } else { Turn::Next };
+        self.hub
+            .send_all(&DeviceEvent::KeySuccession(Arc::new(self.successions())));
+        let turn = if lead.is_zero() {
+            Turn::Current
+        } else {
+            Turn::Next
+        };
         Ok((key, turn))
     }
 

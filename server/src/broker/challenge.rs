@@ -93,9 +93,9 @@ impl Broker {
         match created {
             Created::Existing(id) => self.get_challenge(caller, id).await,
             Created::Conflict => Err(BrokerError::RequestIdReused),
-            Created::PendingExists(until) => {
-                Err(BrokerError::PendingExists { retry_after: until.since(now) })
-            }
+            Created::PendingExists(until) => Err(BrokerError::PendingExists {
+                retry_after: until.since(now),
+            }),
             Created::New { superseded } => {
                 self.metrics.created();
                 for old in &superseded {
@@ -141,7 +141,10 @@ impl Broker {
             proof: None,
             receipt_key_id: signed.key_id.clone(),
         });
-        let deliveries = devices.iter().map(|device| self.plan(device, now)).collect();
+        let deliveries = devices
+            .iter()
+            .map(|device| self.plan(device, now))
+            .collect();
         let challenge = Challenge {
             id,
             tenant: tenant.id,
@@ -166,13 +169,21 @@ impl Broker {
             None if self.hub.is_subscribed(device.id) => (Road::Subscribe, DeliveryState::Accepted),
             None => (Road::Subscribe, DeliveryState::Queued),
         };
-        Delivery { device: device.id, road, state, reason: String::new(), update_time: now }
+        Delivery {
+            device: device.id,
+            road,
+            state,
+            reason: String::new(),
+            update_time: now,
+        }
     }
 
     fn pushes(&self, challenge: &Challenge, now: Timestamp) -> Result<Vec<PushJob>, BrokerError> {
         let mut jobs = Vec::new();
         for delivery in &challenge.deliveries {
-            let Road::Push(gateway) = delivery.road else { continue };
+            let Road::Push(gateway) = delivery.road else {
+                continue;
+            };
             let open = self.hub.is_subscribed(delivery.device);
             jobs.push(PushJob {
                 id: PushId::new(now, &random::id()?),
@@ -209,7 +220,11 @@ impl Broker {
             // decision, taken on access too.
             let key = self.keyring.current_id(now)?;
             let by = crate::domain::audit::By::broker();
-            match self.store.decide(caller.tenant, id, Event::Tick, now, key, by).await? {
+            match self
+                .store
+                .decide(caller.tenant, id, Event::Tick, now, key, by)
+                .await?
+            {
                 Decided::Recorded(challenge) => {
                     self.withdraw(&challenge);
                     return self.show(challenge, signed);
@@ -259,7 +274,14 @@ impl Broker {
     ) -> Result<Watch, BrokerError> {
         let waiting = self.hub.challenges.wait_on(id);
         let first = self.get_challenge(&caller, id).await?;
-        Ok(Watch { broker: self.clone(), caller, id, waiting, next: Some(first), last: None })
+        Ok(Watch {
+            broker: self.clone(),
+            caller,
+            id,
+            waiting,
+            next: Some(first),
+            last: None,
+        })
     }
 
     /// The identity provider gives up.
@@ -275,7 +297,14 @@ impl Broker {
         let key = self.keyring.current_id(now)?;
         let decided = self
             .store
-            .decide(caller.tenant, id, Event::Cancel, now, key, caller.by.clone())
+            .decide(
+                caller.tenant,
+                id,
+                Event::Cancel,
+                now,
+                key,
+                caller.by.clone(),
+            )
             .await?;
         match decided {
             Decided::Recorded(challenge) => {
@@ -307,7 +336,11 @@ impl Broker {
                 receipt::compact(&input, &signature)
             }
         };
-        Ok(Shown { challenge, signed, receipt })
+        Ok(Shown {
+            challenge,
+            signed,
+            receipt,
+        })
     }
 }
 
@@ -355,7 +388,11 @@ impl Watch {
     /// # Errors
     /// [`BrokerError::Unavailable`] when the broker stops before the end.
     pub async fn next(&mut self) -> Result<Option<Shown>, BrokerError> {
-        if self.last.as_ref().is_some_and(|challenge| challenge.outcome.is_some()) {
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|challenge| challenge.outcome.is_some())
+        {
             return Ok(None);
         }
         loop {

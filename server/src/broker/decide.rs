@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Broker, Shown, challenge::already_decided, error::BrokerError, hub::Subscription,
-};
+use super::{Broker, Shown, challenge::already_decided, error::BrokerError, hub::Subscription};
 use crate::{
     domain::{
         audit::{Actor, By},
@@ -32,7 +30,11 @@ impl Broker {
         let answer = UnverifiedAnswer::parse(body, signature)?;
         let (challenge_id, device_id) = (answer.challenge, answer.device);
         // An unknown device and a wrong signature look the same from outside.
-        let device = self.store.device(device_id).await?.ok_or(BrokerError::BadSignature)?;
+        let device = self
+            .store
+            .device(device_id)
+            .await?
+            .ok_or(BrokerError::BadSignature)?;
         answer
             .verify_signature(&device)
             .map_err(|error| BrokerError::from_answer(error, now))?;
@@ -46,7 +48,10 @@ impl Broker {
         let answer = answer
             .into_answer(&device, &signed, challenge.number.len(), now)
             .map_err(|error| BrokerError::from_answer(error, now))?;
-        let by = By { actor: Actor::Device(device_id), address };
+        let by = By {
+            actor: Actor::Device(device_id),
+            address,
+        };
         let decided = self
             .store
             .decide(
@@ -78,15 +83,23 @@ impl Broker {
     pub async fn list_pending(&self, device: &Device) -> Result<Vec<SignedBody>, BrokerError> {
         let now = self.now();
         let mut found = Vec::new();
-        for (challenge, signed) in
-            self.store.pending_of(device.tenant, &device.user, now).await?
+        for (challenge, signed) in self
+            .store
+            .pending_of(device.tenant, &device.user, now)
+            .await?
         {
             let Some(delivery) = challenge.deliveries.iter().find(|d| d.device == device.id) else {
                 continue;
             };
             if delivery.state < DeliveryState::Fetched {
                 let state = DeliveryState::Fetched;
-                self.store.note_delivery(device.tenant, challenge.id, device.id, state, now)?;
+                self.store.note_delivery_soon(
+                    device.tenant,
+                    challenge.id,
+                    device.id,
+                    state,
+                    now,
+                )?;
             }
             found.push(signed);
         }
@@ -109,7 +122,9 @@ impl Broker {
         if challenge.outcome.is_some() {
             return Err(already_decided(&challenge));
         }
-        self.store.note_delivery(device.tenant, id, device.id, DeliveryState::Shown, now)?;
+        self.store
+            .note_delivery(device.tenant, id, device.id, DeliveryState::Shown, now)
+            .await?;
         Ok(())
     }
 
@@ -123,7 +138,11 @@ impl Broker {
     /// How the broker's keys follow from one another, oldest first.
     #[must_use]
     pub fn successions(&self) -> Vec<Succession> {
-        self.keyring.stored().into_iter().filter_map(|key| key.succession).collect()
+        self.keyring
+            .stored()
+            .into_iter()
+            .filter_map(|key| key.succession)
+            .collect()
     }
 
     /// Replaces the device's push registration.
@@ -136,8 +155,15 @@ impl Broker {
         push: Option<PushRegistration>,
         address: String,
     ) -> Result<(), BrokerError> {
-        let by = By { actor: Actor::Device(device.id), address };
-        if self.store.replace_push(device.id, push, self.now(), by).await? {
+        let by = By {
+            actor: Actor::Device(device.id),
+            address,
+        };
+        if self
+            .store
+            .replace_push(device.id, push, self.now(), by)
+            .await?
+        {
             Ok(())
         } else {
             Err(BrokerError::NotFound("device"))
@@ -149,8 +175,12 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::NotFound`] when it is gone already.
     pub async fn unenroll(&self, device: &Device, address: String) -> Result<(), BrokerError> {
-        let by = By { actor: Actor::Device(device.id), address };
-        self.remove_device(device.tenant, device.user.clone(), device.id, by).await
+        let by = By {
+            actor: Actor::Device(device.id),
+            address,
+        };
+        self.remove_device(device.tenant, device.user.clone(), device.id, by)
+            .await
     }
 
     pub(super) async fn remove_device(
@@ -162,7 +192,11 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let now = self.now();
         let key = self.keyring.current_id(now)?;
-        match self.store.remove_device(tenant, user, device, now, key, by).await? {
+        match self
+            .store
+            .remove_device(tenant, user, device, now, key, by)
+            .await?
+        {
             Removed::NotFound => Err(BrokerError::NotFound("authenticator")),
             Removed::Done { ended, dropped: _ } => {
                 self.hub.close(device);
@@ -180,6 +214,9 @@ impl Shown {
     /// State and reason, once decided.
     #[must_use]
     pub fn end(&self) -> Option<(Final, Reason)> {
-        self.challenge.outcome.as_ref().map(|outcome| (outcome.state, outcome.reason))
+        self.challenge
+            .outcome
+            .as_ref()
+            .map(|outcome| (outcome.state, outcome.reason))
     }
 }

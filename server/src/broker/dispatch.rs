@@ -87,7 +87,12 @@ impl Worker {
                 continue;
             }
             let now = self.broker.now();
-            let jobs = match self.broker.store.claim_pushes(self.gateway, now, free).await {
+            let jobs = match self
+                .broker
+                .store
+                .claim_pushes(self.gateway, now, free)
+                .await
+            {
                 Ok(jobs) => jobs,
                 Err(error) => {
                     tracing::error!(%error, gateway = ?self.gateway, "the outbox can't be read");
@@ -99,7 +104,9 @@ impl Worker {
                 continue;
             }
             for job in jobs {
-                let Ok(place) = places.clone().acquire_owned().await else { break };
+                let Ok(place) = places.clone().acquire_owned().await else {
+                    break;
+                };
                 let worker = self.clone();
                 tokio::spawn(async move {
                     worker.carry(job).await;
@@ -108,7 +115,11 @@ impl Worker {
             }
         }
         // Every place free again: nothing is being tried any more.
-        if places.acquire_many(u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX)).await.is_err() {
+        if places
+            .acquire_many(u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX))
+            .await
+            .is_err()
+        {
             tracing::error!("the dispatch semaphore was closed");
         }
     }
@@ -130,7 +141,9 @@ impl Worker {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(%error, push = %job.id, "a push could not be looked at");
-                PushResult::Again { due: self.broker.now().after(RETRY_DELAY) }
+                PushResult::Again {
+                    due: self.broker.now().after(RETRY_DELAY),
+                }
             }
         };
         let now = self.broker.now();
@@ -143,18 +156,29 @@ impl Worker {
     async fn attempt(&self, job: &PushJob) -> Result<PushResult, StoreError> {
         let store = &self.broker.store;
         let now = self.broker.now();
-        let nothing = PushResult::Finished { delivery: None, token: TokenVerdict::Fine };
+        let nothing = PushResult::Finished {
+            delivery: None,
+            token: TokenVerdict::Fine,
+        };
         if now >= job.expire_time {
             return Ok(nothing);
         }
         let Some((challenge, _)) = store.challenge(job.tenant, job.challenge).await? else {
             return Ok(nothing);
         };
-        let device = store.device(job.device).await?.filter(|device| device.tenant == job.tenant);
-        let Some(push) = device.as_ref().and_then(|device| self.compose(job, &challenge, device))
+        let device = store
+            .device(job.device)
+            .await?
+            .filter(|device| device.tenant == job.tenant);
+        let Some(push) = device
+            .as_ref()
+            .and_then(|device| self.compose(job, &challenge, device))
         else {
             let failed = (DeliveryState::Failed, "no push token".to_owned());
-            return Ok(PushResult::Finished { delivery: Some(failed), token: TokenVerdict::Fine });
+            return Ok(PushResult::Finished {
+                delivery: Some(failed),
+                token: TokenVerdict::Fine,
+            });
         };
         match job.kind {
             PushKind::Prompt => {
@@ -171,8 +195,14 @@ impl Worker {
                 Ok(judge_prompt(job, &push, outcome, self.broker.now()))
             }
             PushKind::Withdraw => {
-                if self.prompts_in_flight.lock().contains(&(job.challenge, job.device)) {
-                    return Ok(PushResult::Again { due: now.after(PROMPT_ON_ITS_WAY) });
+                if self
+                    .prompts_in_flight
+                    .lock()
+                    .contains(&(job.challenge, job.device))
+                {
+                    return Ok(PushResult::Again {
+                        due: now.after(PROMPT_ON_ITS_WAY),
+                    });
                 }
                 let outcome = self.send(job, &push).await;
                 Ok(judge_withdrawal(job, &push, outcome, self.broker.now()))
@@ -188,7 +218,12 @@ impl Worker {
             PushKind::Withdraw => "withdraw",
         };
         let took = self.broker.now().since(started);
-        self.broker.metrics.pushed(push.target.gateway.name(), kind, outcome_name(&outcome), took);
+        self.broker.metrics.pushed(
+            push.target.gateway.name(),
+            kind,
+            outcome_name(&outcome),
+            took,
+        );
         outcome
     }
 
@@ -240,9 +275,10 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
 fn token_verdict(push: &Push, outcome: &Outcome) -> TokenVerdict {
     let token = push.target.token.clone();
     match outcome {
-        Outcome::TokenDead { since_ms, .. } => {
-            TokenVerdict::Dead { token, since: since_ms.map(Timestamp::from_millis) }
-        }
+        Outcome::TokenDead { since_ms, .. } => TokenVerdict::Dead {
+            token,
+            since: since_ms.map(Timestamp::from_millis),
+        },
         Outcome::TokenSuspect { .. } => TokenVerdict::Doubtful { token },
         _ => TokenVerdict::Fine,
     }
@@ -263,13 +299,21 @@ fn judge_prompt(job: &PushJob, push: &Push, outcome: Outcome, now: Timestamp) ->
         Outcome::ServerError { reason, after } => {
             let due = now.after(after.unwrap_or(RETRY_DELAY));
             let fits = due.after(WORTH_ASKING) < job.expire_time;
-            if job.attempts == 0 && fits { PushResult::Again { due } } else { failed(reason) }
+            if job.attempts == 0 && fits {
+                PushResult::Again { due }
+            } else {
+                failed(reason)
+            }
         }
         // Perhaps it came through: the same id can't show it twice.
         Outcome::Unknown { reason } => {
             let due = now.after(RETRY_DELAY);
             let fits = due.after(WORTH_ASKING) < job.expire_time;
-            if job.attempts == 0 && fits { PushResult::Again { due } } else { failed(reason) }
+            if job.attempts == 0 && fits {
+                PushResult::Again { due }
+            } else {
+                failed(reason)
+            }
         }
         Outcome::TokenDead { reason, .. }
         | Outcome::TokenSuspect { reason }
@@ -285,8 +329,13 @@ fn judge_withdrawal(job: &PushJob, push: &Push, outcome: Outcome, now: Timestamp
     let token = token_verdict(push, &outcome);
     match outcome {
         Outcome::ServerError { .. } | Outcome::Unknown { .. } if job.attempts == 0 => {
-            PushResult::Again { due: now.after(RETRY_DELAY) }
+            PushResult::Again {
+                due: now.after(RETRY_DELAY),
+            }
         }
-        _ => PushResult::Finished { delivery: None, token },
+        _ => PushResult::Finished {
+            delivery: None,
+            token,
+        },
     }
 }

@@ -160,7 +160,10 @@ impl Broker {
                 }
             })
             .collect();
-        Ok(format!("countersign://enroll?v=1&b={address}&t={}&k={pin}", code.plain()))
+        Ok(format!(
+            "countersign://enroll?v=1&b={address}&t={}&k={pin}",
+            code.plain()
+        ))
     }
 
     /// Answers when the ticket was redeemed or died, or as it is when `timeout`

@@ -21,7 +21,10 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     pub(crate) fn new() -> Self {
-        Self { next: AtomicU64::new(0), earlier: Notify::new() }
+        Self {
+            next: AtomicU64::new(0),
+            earlier: Notify::new(),
+        }
     }
 
     /// Something ends at `at`.
@@ -61,7 +64,11 @@ impl Broker {
         loop {
             let now = self.now();
             let ended = match self.keyring.current_id(now) {
-                Ok(key) => self.store.expire_due(now, BATCH, key).await.map_err(Into::into),
+                Ok(key) => self
+                    .store
+                    .expire_due(now, BATCH, key)
+                    .await
+                    .map_err(Into::into),
                 Err(error) => Err(error),
             };
             match ended {

@@ -35,7 +35,9 @@ impl<K: Hash + Eq, V> Sharded<K, V> {
 
     fn with<T>(&self, key: &K, f: impl FnOnce(&mut HashMap<K, V>) -> T) -> Option<T> {
         let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or_default();
-        self.shards.get(hash % SHARDS).map(|shard| f(&mut shard.lock()))
+        self.shards
+            .get(hash % SHARDS)
+            .map(|shard| f(&mut shard.lock()))
     }
 }
 
@@ -46,15 +48,23 @@ pub(super) struct Topics<K> {
 
 impl<K: Hash + Eq + Copy> Topics<K> {
     fn new() -> Self {
-        Self { waiting: Arc::new(Sharded::new()) }
+        Self {
+            waiting: Arc::new(Sharded::new()),
+        }
     }
 
     /// Starts waiting. Whatever is told from now on is not missed.
     pub(super) fn wait_on(&self, key: K) -> Waiting<K> {
         let receiver = self.waiting.with(&key, |map| {
-            map.entry(key).or_insert_with(|| watch::Sender::new(())).subscribe()
+            map.entry(key)
+                .or_insert_with(|| watch::Sender::new(()))
+                .subscribe()
         });
-        Waiting { key, receiver, topics: self.waiting.clone() }
+        Waiting {
+            key,
+            receiver,
+            topics: self.waiting.clone(),
+        }
     }
 
     /// Wakes those who wait on `key`.
@@ -77,7 +87,11 @@ impl<K: Hash + Eq + Copy> Topics<K> {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.waiting.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.waiting
+            .shards
+            .iter()
+            .map(|shard| shard.lock().len())
+            .sum()
     }
 }
 
@@ -97,7 +111,6 @@ impl<K: Hash + Eq + Copy> Waiting<K> {
             return;
         }
         std::future::pending().await
-
     }
 }
 
@@ -106,7 +119,10 @@ impl<K: Hash + Eq + Copy> Drop for Waiting<K> {
         let receiver = self.receiver.take();
         self.topics.with(&self.key, |map| {
             drop(receiver);
-            if map.get(&self.key).is_some_and(|sender| sender.receiver_count() == 0) {
+            if map
+                .get(&self.key)
+                .is_some_and(|sender| sender.receiver_count() == 0)
+            {
                 map.remove(&self.key);
             }
         });
@@ -189,14 +205,20 @@ impl Hub {
         Arc::new(Self {
             challenges: Topics::new(),
             enrollments: Topics::new(),
-            streams: Streams { open: Sharded::new(), next: 0.into() },
+            streams: Streams {
+                open: Sharded::new(),
+                next: 0.into(),
+            },
             stopping: CancellationToken::new(),
         })
     }
 
     /// Opens a stream to `device`. Its oldest gives way when there are too many.
     pub(super) fn subscribe(self: &Arc<Self>, device: DeviceId) -> Subscription {
-        let number = self.streams.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self
+            .streams
+            .next
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
         self.streams.open.with(&device, |map| {
             let streams = map.entry(device).or_default();
@@ -205,12 +227,20 @@ impl Hub {
             }
             streams.push(OpenStream { number, sender });
         });
-        Subscription { device, number, receiver, hub: self.clone() }
+        Subscription {
+            device,
+            number,
+            receiver,
+            hub: self.clone(),
+        }
     }
 
     /// Whether `device` has an open stream.
     pub(super) fn is_subscribed(&self, device: DeviceId) -> bool {
-        self.streams.open.with(&device, |map| map.contains_key(&device)).unwrap_or_default()
+        self.streams
+            .open
+            .with(&device, |map| map.contains_key(&device))
+            .unwrap_or_default()
     }
 
     /// Tells `device`. A stream that can't take it is closed.

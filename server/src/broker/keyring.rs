@@ -58,7 +58,9 @@ impl MasterKey {
         let wrong = || {
             BrokerError::Internal("the master key does not open what is stored: wrong key?".into())
         };
-        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or_else(wrong)?;
+        let (nonce, rest) = sealed
+            .split_first_chunk::<NONCE_LENGTH>()
+            .ok_or_else(wrong)?;
         let mut secret = Zeroizing::new(rest.to_vec());
         let length = self
             .0
@@ -92,7 +94,10 @@ impl Keyring {
     /// # Errors
     /// [`BrokerError::Internal`] when the master key does not open them.
     pub fn new(master: MasterKey, stored: Vec<SigningKey>) -> Result<Self, BrokerError> {
-        let keyring = Self { master, keys: ArcSwap::default() };
+        let keyring = Self {
+            master,
+            keys: ArcSwap::default(),
+        };
         for key in stored {
             keyring.add(key)?;
         }
@@ -109,7 +114,9 @@ impl Keyring {
             .map_err(|_| BrokerError::Internal("a sealed seed must have 32 bytes".into()))?;
         let private = PrivateKey::from_ed25519_seed(seed);
         if private.public_bytes() != stored.public_key {
-            return Err(BrokerError::Internal("a signing key's halves don't match".into()));
+            return Err(BrokerError::Internal(
+                "a signing key's halves don't match".into(),
+            ));
         }
         let open = Arc::new(OpenKey { stored, private });
         self.keys.rcu(|keys| {
@@ -159,7 +166,11 @@ impl Keyring {
     /// The stored keys, oldest first.
     #[must_use]
     pub fn stored(&self) -> Vec<SigningKey> {
-        self.keys.load().iter().map(|key| key.stored.clone()).collect()
+        self.keys
+            .load()
+            .iter()
+            .map(|key| key.stored.clone())
+            .collect()
     }
 
     fn current(&self, now: Timestamp) -> Result<Arc<OpenKey>, BrokerError> {
@@ -241,12 +252,16 @@ impl Keyring {
         let keys = self.stored();
         (0..keys.len())
             .filter_map(|index| {
-                Some((keys.get(index)?.clone(), signing_key::turn(&keys, index, now)))
+                Some((
+                    keys.get(index)?.clone(),
+                    signing_key::turn(&keys, index, now),
+                ))
             })
             .collect()
     }
 }
 
 fn sign(key: &PrivateKey, purpose: Purpose, body: &[u8]) -> Result<Vec<u8>, BrokerError> {
-    key.sign(purpose, body).map_err(|error| BrokerError::Internal(error.to_string()))
+    key.sign(purpose, body)
+        .map_err(|error| BrokerError::Internal(error.to_string()))
 }

@@ -23,8 +23,8 @@ use crate::{
         challenge::{Challenge, SignedBody},
         time::Timestamp,
     },
-    store::{Hint, Store},
     metrics::Metrics,
+    store::{Hint, Store},
 };
 use credentials::Nonces;
 use error::BrokerError;
@@ -129,18 +129,18 @@ impl Broker {
         self.keyring.jwks()
     }
 
-    /// Takes the prompt of an ended challenge away from phones whose app is open.
+    /// Takes the prompt of an ended challenge away from phones whose app is open,
+    /// the answering one included: its answer's answer may have been lost.
     pub(crate) fn withdraw(&self, challenge: &Challenge) {
-        let Some(outcome) = &challenge.outcome else { return };
-        let answered = outcome.proof.as_ref().map(|proof| proof.device);
+        let Some(outcome) = &challenge.outcome else {
+            return;
+        };
         let event = DeviceEvent::Withdrawal {
             challenge: challenge.id,
             end: Some((outcome.state, outcome.reason)),
         };
         for delivery in &challenge.deliveries {
-            if Some(delivery.device) != answered {
-                self.hub.send(delivery.device, &event);
-            }
+            self.hub.send(delivery.device, &event);
         }
         self.metrics.decided(outcome);
     }

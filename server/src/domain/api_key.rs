@@ -27,8 +27,11 @@ impl ApiKeyId {
     /// From text; `None` when it has not the form of an id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()))
-            .then(|| Self(text.to_owned()))
+        (text.len() == 16
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()))
+        .then(|| Self(text.to_owned()))
     }
 
     /// The id.
@@ -92,7 +95,10 @@ impl PresentedKey {
     /// A new key from 8 and 32 random bytes.
     #[must_use]
     pub fn new(id: [u8; 8], secret: &[u8; 32]) -> Self {
-        Self { id: ApiKeyId::new(id), secret: zeroize::Zeroizing::new(hex(secret)) }
+        Self {
+            id: ApiKeyId::new(id),
+            secret: zeroize::Zeroizing::new(hex(secret)),
+        }
     }
 
     /// Reads `csk_<id>_<secret>`; `None` when it has not that form.

@@ -47,7 +47,10 @@ impl By {
     /// The broker itself.
     #[must_use]
     pub fn broker() -> Self {
-        Self { actor: Actor::Broker, address: String::new() }
+        Self {
+            actor: Actor::Broker,
+            address: String::new(),
+        }
     }
 }
 

@@ -45,7 +45,10 @@ pub fn challenge_body(
             details: context
                 .details
                 .iter()
-                .map(|(label, value)| v1::Detail { label: label.clone(), value: value.clone() })
+                .map(|(label, value)| v1::Detail {
+                    label: label.clone(),
+                    value: value.clone(),
+                })
                 .collect(),
         }),
         template_id: "sign-in".to_owned(),

@@ -221,7 +221,9 @@ impl Challenge {
 
     /// The prompt's way to `device`, if it was asked.
     pub fn delivery_mut(&mut self, device: DeviceId) -> Option<&mut Delivery> {
-        self.deliveries.iter_mut().find(|delivery| delivery.device == device)
+        self.deliveries
+            .iter_mut()
+            .find(|delivery| delivery.device == device)
     }
 
     /// Takes an event in. The first that ends the challenge decides; whatever
@@ -260,7 +262,11 @@ impl Challenge {
                 Verdict::Recorded
             }
             Event::DeviceGone(device) => {
-                if self.deliveries.iter().all(|delivery| delivery.device == device) {
+                if self
+                    .deliveries
+                    .iter()
+                    .all(|delivery| delivery.device == device)
+                {
                     end(Final::Denied, Reason::Unreachable, None);
                     return Verdict::Recorded;
                 }
@@ -268,7 +274,11 @@ impl Challenge {
                 Verdict::Pending
             }
             Event::Answer(answer) => {
-                if !self.deliveries.iter().any(|d| d.device == answer.proof.device) {
+                if !self
+                    .deliveries
+                    .iter()
+                    .any(|d| d.device == answer.proof.device)
+                {
                     return Verdict::NotAsked;
                 }
                 let (state, reason) = match answer.choice {

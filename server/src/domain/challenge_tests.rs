@@ -145,23 +145,44 @@ proptest! {
 fn a_wrong_number_ends_it() {
     let mut challenge = challenge("42");
     let now = Timestamp::from_millis(1);
-    assert_eq!(challenge.apply(answer(0, Choice::Approve, "41"), now, "k"), Verdict::Recorded);
+    assert_eq!(
+        challenge.apply(answer(0, Choice::Approve, "41"), now, "k"),
+        Verdict::Recorded
+    );
     assert_eq!(
         challenge.apply(answer(0, Choice::Approve, "42"), now, "k"),
         Verdict::AlreadyDecided
     );
     let outcome = challenge.outcome.unwrap();
-    assert_eq!((outcome.state, outcome.reason), (Final::Denied, Reason::WrongNumber));
+    assert_eq!(
+        (outcome.state, outcome.reason),
+        (Final::Denied, Reason::WrongNumber)
+    );
 }
 
 #[test]
 fn the_last_device_to_go_ends_it() {
     let mut challenge = challenge("");
     let now = Timestamp::from_millis(1);
-    assert_eq!(challenge.apply(Event::DeviceGone(device(0)), now, "k"), Verdict::Pending);
-    assert_eq!(challenge.apply(Event::DeviceGone(device(1)), now, "k"), Verdict::Pending);
-    assert_eq!(challenge.apply(answer(0, Choice::Approve, ""), now, "k"), Verdict::NotAsked);
-    assert_eq!(challenge.apply(Event::DeviceGone(device(2)), now, "k"), Verdict::Recorded);
+    assert_eq!(
+        challenge.apply(Event::DeviceGone(device(0)), now, "k"),
+        Verdict::Pending
+    );
+    assert_eq!(
+        challenge.apply(Event::DeviceGone(device(1)), now, "k"),
+        Verdict::Pending
+    );
+    assert_eq!(
+        challenge.apply(answer(0, Choice::Approve, ""), now, "k"),
+        Verdict::NotAsked
+    );
+    assert_eq!(
+        challenge.apply(Event::DeviceGone(device(2)), now, "k"),
+        Verdict::Recorded
+    );
     let outcome = challenge.outcome.unwrap();
-    assert_eq!((outcome.state, outcome.reason), (Final::Denied, Reason::Unreachable));
+    assert_eq!(
+        (outcome.state, outcome.reason),
+        (Final::Denied, Reason::Unreachable)
+    );
 }

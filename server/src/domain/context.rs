@@ -37,13 +37,19 @@ impl SignInContext {
         if !self.client_address.is_empty()
             && self.client_address.parse::<std::net::IpAddr>().is_err()
         {
-            return Err(Invalid::new("context.client_address", "must be an IPv4 or IPv6 address"));
+            return Err(Invalid::new(
+                "context.client_address",
+                "must be an IPv4 or IPv6 address",
+            ));
         }
         check_text("context.location", &self.location, 0, 128)?;
         check_text("context.user_agent", &self.user_agent, 0, 512)?;
         check_text("context.binding_message", &self.binding_message, 0, 256)?;
         if self.details.len() > MAX_DETAILS {
-            return Err(Invalid::new("context.details", "must have at most 8 entries"));
+            return Err(Invalid::new(
+                "context.details",
+                "must have at most 8 entries",
+            ));
         }
         let mut total = [
             &self.application_name,
@@ -56,10 +62,15 @@ impl SignInContext {
         for (index, (label, value)) in self.details.iter().enumerate() {
             check_text(&format!("context.details[{index}].label"), label, 1, 64)?;
             check_text(&format!("context.details[{index}].value"), value, 0, 256)?;
-            total = total.saturating_add(label.len()).saturating_add(value.len());
+            total = total
+                .saturating_add(label.len())
+                .saturating_add(value.len());
         }
         if total > MAX_CONTEXT_BYTES {
-            return Err(Invalid::new("context", "must have at most 2048 bytes of text in all"));
+            return Err(Invalid::new(
+                "context",
+                "must have at most 2048 bytes of text in all",
+            ));
         }
         Ok(())
     }
@@ -75,7 +86,10 @@ pub fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(),
         return Err(Invalid::new(field, "is required"));
     }
     if text.len() > max {
-        return Err(Invalid::new(field, format!("must have at most {max} bytes")));
+        return Err(Invalid::new(
+            field,
+            format!("must have at most {max} bytes"),
+        ));
     }
     if text.chars().any(is_disguising) {
         return Err(Invalid::new(

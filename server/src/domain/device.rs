@@ -54,7 +54,11 @@ pub struct PushRegistration {
 impl std::fmt::Debug for PushRegistration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown: String = self.token.chars().take(6).collect();
-        write!(f, "PushRegistration({:?} {} {shown}…)", self.gateway, self.app_id)
+        write!(
+            f,
+            "PushRegistration({:?} {} {shown}…)",
+            self.gateway, self.app_id
+        )
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Invalid {
 impl Invalid {
     /// A fault of `field`.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }

@@ -58,17 +58,29 @@ fn claims(
     put("sub", json!(challenge.user.as_str()));
     put("jti", json!(challenge.id.to_string()));
     put("iat", json!(decided));
-    put("exp", json!(outcome.decide_time.after(RECEIPT_LIFETIME).as_secs()));
+    put(
+        "exp",
+        json!(outcome.decide_time.after(RECEIPT_LIFETIME).as_secs()),
+    );
     put("tenant", json!(challenge.tenant.to_string()));
     put("decision", json!(final_name(outcome.state)));
     put("reason", json!(reason_name(outcome.reason)));
-    put("challenge_body", json!(URL_SAFE_NO_PAD.encode(&signed.body)));
-    put("challenge_signature", json!(URL_SAFE_NO_PAD.encode(&signed.signature)));
+    put(
+        "challenge_body",
+        json!(URL_SAFE_NO_PAD.encode(&signed.body)),
+    );
+    put(
+        "challenge_signature",
+        json!(URL_SAFE_NO_PAD.encode(&signed.signature)),
+    );
     put("challenge_key_id", json!(signed.key_id));
     if let Some(proof) = &outcome.proof {
         put("device_id", json!(proof.device.to_string()));
         put("response_body", json!(URL_SAFE_NO_PAD.encode(&proof.body)));
-        put("response_signature", json!(URL_SAFE_NO_PAD.encode(&proof.signature)));
+        put(
+            "response_signature",
+            json!(URL_SAFE_NO_PAD.encode(&proof.signature)),
+        );
         put(
             "device_key",
             json!({

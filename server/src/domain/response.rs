@@ -83,7 +83,10 @@ impl UnverifiedAnswer {
             return Err(Invalid::new("response.body", "is required"));
         }
         if body.len() > 1024 {
-            return Err(Invalid::new("response.body", "must have at most 1024 bytes"));
+            return Err(Invalid::new(
+                "response.body",
+                "must have at most 1024 bytes",
+            ));
         }
         if signature.len() != countersign_proto::signing::SIGNATURE_LENGTH {
             return Err(Invalid::new("response.signature", "must have 64 bytes"));
@@ -143,9 +146,15 @@ impl UnverifiedAnswer {
             )
             .into());
         }
-        check_clock("response.body.respond_time", body.respond_time.as_ref(), now)?;
+        check_clock(
+            "response.body.respond_time",
+            body.respond_time.as_ref(),
+            now,
+        )?;
         if choice == Choice::Approve && digits > 0 && body.number.is_empty() {
-            return Err(Invalid::new("response.body.number", "is required for this challenge").into());
+            return Err(
+                Invalid::new("response.body.number", "is required for this challenge").into(),
+            );
         }
         if body.number.len() > 16 {
             return Err(Invalid::new("response.body.number", "must have at most 6 digits").into());
@@ -163,7 +172,11 @@ impl UnverifiedAnswer {
         Ok(Answer {
             choice,
             // A number where none was asked for proves nothing either way.
-            number: if digits == 0 { String::new() } else { body.number },
+            number: if digits == 0 {
+                String::new()
+            } else {
+                body.number
+            },
             proof: DeviceProof {
                 device: device.id,
                 body: self.body,

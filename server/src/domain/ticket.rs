@@ -199,10 +199,19 @@ mod tests {
     fn forgives_typing_errors() {
         let code = TicketCode::new(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 31, 0, 1, 1, 0, 5, 6, 7, 8]);
         assert_eq!(code.grouped(), "0123-4567-89AZ-0110-5678");
-        for typed in ["o1234567 89az oiLo 5678", "0123-4567-89AZ-0110-5678", "O123456789azOIlO5678"] {
+        for typed in [
+            "o1234567 89az oiLo 5678",
+            "0123-4567-89AZ-0110-5678",
+            "O123456789azOIlO5678",
+        ] {
             assert_eq!(TicketCode::parse(typed), Some(code.clone()), "{typed}");
         }
-        for typed in ["", "0123", "0123-4567-89AZ-0110-567U", "0123-4567-89AZ-0110-5678-9"] {
+        for typed in [
+            "",
+            "0123",
+            "0123-4567-89AZ-0110-567U",
+            "0123-4567-89AZ-0110-5678-9",
+        ] {
             assert_eq!(TicketCode::parse(typed), None, "{typed}");
         }
     }
@@ -228,12 +237,18 @@ mod tests {
             assert_eq!(ticket.redeem(&[0; 32], device, at(1)), Try::Wrong);
         }
         let mut lucky = ticket.clone();
-        assert_eq!(lucky.redeem(&code.secret_hash(), device, at(1)), Try::Redeemed);
+        assert_eq!(
+            lucky.redeem(&code.secret_hash(), device, at(1)),
+            Try::Redeemed
+        );
         assert_eq!(lucky.redeem(&code.secret_hash(), device, at(1)), Try::Dead);
         assert_eq!(ticket.redeem(&[0; 32], device, at(1)), Try::Wrong);
         assert_eq!(ticket.state, TicketState::Locked);
         assert_eq!(ticket.redeem(&code.secret_hash(), device, at(1)), Try::Dead);
         let mut late = fresh;
-        assert_eq!(late.redeem(&code.secret_hash(), device, at(1000)), Try::Dead);
+        assert_eq!(
+            late.redeem(&code.secret_hash(), device, at(1000)),
+            Try::Dead
+        );
     }
 }

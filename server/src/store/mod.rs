@@ -183,8 +183,11 @@ pub trait Store: Send + Sync {
     /// One organisation.
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError>;
     /// Organisations after `after`, by id.
-    async fn tenants(&self, after: Option<TenantId>, limit: usize)
-    -> Result<Vec<Tenant>, StoreError>;
+    async fn tenants(
+        &self,
+        after: Option<TenantId>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, StoreError>;
 
     /// Adds an API key.
     async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError>;
@@ -223,8 +226,7 @@ pub trait Store: Send + Sync {
     /// One device.
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError>;
     /// A user's devices, oldest first.
-    async fn devices_of(&self, tenant: TenantId, user: &UserId)
-    -> Result<Vec<Device>, StoreError>;
+    async fn devices_of(&self, tenant: TenantId, user: &UserId) -> Result<Vec<Device>, StoreError>;
     /// Removes a device and ends what only it could have answered.
     async fn remove_device(
         &self,
@@ -278,9 +280,18 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<Challenge>, StoreError>;
     /// When the next challenge ends by itself.
     async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError>;
-    /// Notes how far a prompt has come. Not waited for: what is lost by a crash
-    /// is progress, not a decision.
-    fn note_delivery(
+    /// Notes how far a prompt has come.
+    async fn note_delivery(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        device: DeviceId,
+        state: DeliveryState,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// The same, not waited for: what is lost by a crash is progress, not a
+    /// decision.
+    fn note_delivery_soon(
         &self,
         tenant: TenantId,
         id: ChallengeId,
@@ -301,8 +312,13 @@ pub trait Store: Send + Sync {
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError>;
     /// Takes note of how a try went. Not waited for: a try that is forgotten is
     /// repeated under the same id.
-    fn finish_push(&self, id: PushId, job: PushJob, result: PushResult, now: Timestamp)
-    -> Result<(), StoreError>;
+    fn finish_push(
+        &self,
+        id: PushId,
+        job: PushJob,
+        result: PushResult,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Whether the store takes work.
     fn is_healthy(&self) -> bool;

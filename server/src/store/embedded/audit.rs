@@ -88,14 +88,21 @@ pub(super) fn append(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
         Some(head) => head
             .split_first_chunk::<8>()
             .and_then(|(sequence, link)| {
-                Some((u64::from_be_bytes(*sequence), <[u8; 32]>::try_from(link).ok()?))
+                Some((
+                    u64::from_be_bytes(*sequence),
+                    <[u8; 32]>::try_from(link).ok()?,
+                ))
             })
             .ok_or_else(|| StoreError::Corrupt("the head of the audit chain".into()))?,
     };
     let content = content(entry);
     let sequence = sequence.saturating_add(1);
     let link = next_link(&link, &content);
-    let chained = ChainedEntry { sequence, content, link };
+    let chained = ChainedEntry {
+        sequence,
+        content,
+        link,
+    };
     rows::save(tx, keys::audit(WRITER, sequence), &chained);
     let mut head = sequence.to_be_bytes().to_vec();
     head.extend_from_slice(&link);

@@ -61,14 +61,36 @@ pub(super) fn create(
             Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => {}
         }
     }
-    rows::save(tx, keys::signed_body(challenge.tenant, challenge.id), &new.signed);
-    rows::save(tx, keys::challenge(challenge.tenant, challenge.id), challenge);
+    rows::save(
+        tx,
+        keys::signed_body(challenge.tenant, challenge.id),
+        &new.signed,
+    );
+    rows::save(
+        tx,
+        keys::challenge(challenge.tenant, challenge.id),
+        challenge,
+    );
     match &challenge.outcome {
         None => {
-            tx.put(keys::pending_of(challenge.tenant, &challenge.user, challenge.id), []);
-            tx.put(keys::expiry(challenge.expire_time, challenge.tenant, challenge.id), []);
+            tx.put(
+                keys::pending_of(challenge.tenant, &challenge.user, challenge.id),
+                [],
+            );
+            tx.put(
+                keys::expiry(challenge.expire_time, challenge.tenant, challenge.id),
+                [],
+            );
             hints.after_commit(tx, Hint::Expiry(challenge.expire_time));
-            note(tx, now, Some(challenge.tenant), &new.by, "challenge.created", challenge.id, "")?;
+            note(
+                tx,
+                now,
+                Some(challenge.tenant),
+                &new.by,
+                "challenge.created",
+                challenge.id,
+                "",
+            )?;
         }
         Some(outcome) => note_decision(tx, challenge, outcome, now, &new.by)?,
     }
@@ -90,8 +112,20 @@ fn note_decision(
     now: Timestamp,
     by: &By,
 ) -> Result<(), StoreError> {
-    let outcome = format!("{} {}", final_name(outcome.state), reason_name(outcome.reason));
-    note(tx, now, Some(challenge.tenant), by, "challenge.decided", challenge.id, outcome)
+    let outcome = format!(
+        "{} {}",
+        final_name(outcome.state),
+        reason_name(outcome.reason)
+    );
+    note(
+        tx,
+        now,
+        Some(challenge.tenant),
+        by,
+        "challenge.decided",
+        challenge.id,
+        outcome,
+    )
 }
 
 /// Stores a challenge that has just been decided: it leaves what is pending,
@@ -106,13 +140,27 @@ pub(super) fn settle(
     let Some(outcome) = &challenge.outcome else {
         return Ok(());
     };
-    rows::save(tx, keys::challenge(challenge.tenant, challenge.id), challenge);
-    tx.delete(keys::pending_of(challenge.tenant, &challenge.user, challenge.id));
-    tx.delete(keys::expiry(challenge.expire_time, challenge.tenant, challenge.id));
+    rows::save(
+        tx,
+        keys::challenge(challenge.tenant, challenge.id),
+        challenge,
+    );
+    tx.delete(keys::pending_of(
+        challenge.tenant,
+        &challenge.user,
+        challenge.id,
+    ));
+    tx.delete(keys::expiry(
+        challenge.expire_time,
+        challenge.tenant,
+        challenge.id,
+    ));
     note_decision(tx, challenge, outcome, now, by)?;
     let answered = outcome.proof.as_ref().map(|proof| proof.device);
     for delivery in &challenge.deliveries {
-        let Road::Push(gateway) = delivery.road else { continue };
+        let Road::Push(gateway) = delivery.road else {
+            continue;
+        };
         if Some(delivery.device) == answered || delivery.state == DeliveryState::Failed {
             continue;
         }
@@ -219,7 +267,9 @@ pub(super) fn decide(
         Verdict::Recorded => {
             settle(tx, hints, &challenge, now, by)?;
             if let Some(mut device) = answering
-                && device.last_used_time.is_none_or(|at| now.since(at) >= LAST_USED_GRAIN)
+                && device
+                    .last_used_time
+                    .is_none_or(|at| now.since(at) >= LAST_USED_GRAIN)
             {
                 device.last_used_time = Some(now);
                 rows::save(tx, keys::device(device.id), &device);

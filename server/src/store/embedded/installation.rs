@@ -13,9 +13,21 @@ use crate::{
     store::{StoreError, engine::Tx},
 };
 
-pub(super) fn add_signing_key(tx: &mut Tx<'_>, key: &SigningKey, by: &By) -> Result<(), StoreError> {
+pub(super) fn add_signing_key(
+    tx: &mut Tx<'_>,
+    key: &SigningKey,
+    by: &By,
+) -> Result<(), StoreError> {
     rows::save(tx, keys::signing_key(key.create_time, &key.key_id), key);
-    note(tx, key.create_time, None, by, "signing_key.created", &key.key_id, "")
+    note(
+        tx,
+        key.create_time,
+        None,
+        by,
+        "signing_key.created",
+        &key.key_id,
+        "",
+    )
 }
 
 pub(super) fn signing_keys(rows: &mut impl rows::Rows) -> Result<Vec<SigningKey>, StoreError> {
@@ -27,7 +39,15 @@ pub(super) fn signing_keys(rows: &mut impl rows::Rows) -> Result<Vec<SigningKey>
 
 pub(super) fn add_tenant(tx: &mut Tx<'_>, tenant: &Tenant, by: &By) -> Result<(), StoreError> {
     rows::save(tx, keys::tenant(tenant.id), tenant);
-    note(tx, tenant.create_time, Some(tenant.id), by, "tenant.created", tenant.id, "")
+    note(
+        tx,
+        tenant.create_time,
+        Some(tenant.id),
+        by,
+        "tenant.created",
+        tenant.id,
+        "",
+    )
 }
 
 pub(super) fn tenants(
@@ -48,8 +68,19 @@ pub(super) fn tenants(
 
 pub(super) fn add_api_key(tx: &mut Tx<'_>, key: &ApiKey, by: &By) -> Result<(), StoreError> {
     rows::save(tx, keys::api_key(&key.id), key);
-    tx.put(keys::api_key_of(key.tenant, key.create_time, &key.id), key.id.as_str());
-    note(tx, key.create_time, key.tenant, by, "api_key.created", &key.id, format!("{:?}", key.role))
+    tx.put(
+        keys::api_key_of(key.tenant, key.create_time, &key.id),
+        key.id.as_str(),
+    );
+    note(
+        tx,
+        key.create_time,
+        key.tenant,
+        by,
+        "api_key.created",
+        &key.id,
+        format!("{:?}", key.role),
+    )
 }
 
 pub(super) fn api_keys(

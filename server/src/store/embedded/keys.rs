@@ -100,7 +100,10 @@ pub(super) fn devices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
 }
 
 pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Vec<u8> {
-    key(DEVICE_OF, &[tenant.as_bytes(), &user.digest(), id.as_bytes()])
+    key(
+        DEVICE_OF,
+        &[tenant.as_bytes(), &user.digest(), id.as_bytes()],
+    )
 }
 
 pub(super) fn challenge(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
@@ -116,7 +119,10 @@ pub(super) fn pending_of_user(tenant: TenantId, user: &UserId) -> Vec<u8> {
 }
 
 pub(super) fn pending_of(tenant: TenantId, user: &UserId, id: ChallengeId) -> Vec<u8> {
-    key(PENDING_OF, &[tenant.as_bytes(), &user.digest(), id.as_bytes()])
+    key(
+        PENDING_OF,
+        &[tenant.as_bytes(), &user.digest(), id.as_bytes()],
+    )
 }
 
 /// The id at the end of a [`device_of`] or [`pending_of`] key.
@@ -145,7 +151,10 @@ pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, Challenge
 }
 
 pub(super) fn idempotency(tenant: TenantId, api_key: &ApiKeyId, request: &[u8; 16]) -> Vec<u8> {
-    key(IDEMPOTENCY, &[tenant.as_bytes(), api_key.as_str().as_bytes(), request])
+    key(
+        IDEMPOTENCY,
+        &[tenant.as_bytes(), api_key.as_str().as_bytes(), request],
+    )
 }
 
 fn gateway(gateway: PushGateway) -> u8 {
@@ -160,14 +169,20 @@ pub(super) fn outbox_of(of: PushGateway) -> Vec<u8> {
 }
 
 pub(super) fn outbox(job: &PushJob) -> Vec<u8> {
-    key(OUTBOX, &[&[gateway(job.gateway)], &time(job.due), job.id.as_bytes()])
+    key(
+        OUTBOX,
+        &[&[gateway(job.gateway)], &time(job.due), job.id.as_bytes()],
+    )
 }
 
 /// Reads the due time and id of an [`outbox`] key.
 pub(super) fn parse_outbox(key: &[u8]) -> Option<(Timestamp, PushId)> {
     let (due, rest) = key.get(2..)?.split_first_chunk::<8>()?;
     let (id, _) = rest.split_first_chunk::<16>()?;
-    Some((Timestamp::from_millis(u64::from_be_bytes(*due)), PushId::from_bytes(*id)))
+    Some((
+        Timestamp::from_millis(u64::from_be_bytes(*due)),
+        PushId::from_bytes(*id),
+    ))
 }
 
 pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {

@@ -77,7 +77,11 @@ impl EmbeddedStore {
     }
 
     fn over(engine: Engine) -> Self {
-        Self { engine, hints: Hints::default(), claimed: Arc::default() }
+        Self {
+            engine,
+            hints: Hints::default(),
+            claimed: Arc::default(),
+        }
     }
 
     async fn write<T: Send + 'static>(
@@ -85,7 +89,10 @@ impl EmbeddedStore {
         step: impl FnOnce(&mut Tx<'_>, &Hints) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let hints = self.hints.clone();
-        self.engine.write(move |tx| step(tx, &hints)).await.map_err(engine_error)?
+        self.engine
+            .write(move |tx| step(tx, &hints))
+            .await
+            .map_err(engine_error)?
     }
 
     fn write_lazy(
@@ -114,7 +121,11 @@ fn engine_error(error: EngineError) -> StoreError {
 
 macro_rules! read {
     ($self:ident, |$rows:ident| $body:expr) => {
-        $self.engine.read(move |$rows| $body).await.map_err(engine_error)?
+        $self
+            .engine
+            .read(move |$rows| $body)
+            .await
+            .map_err(engine_error)?
     };
 }
 
@@ -127,7 +138,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn add_signing_key(&self, key: SigningKey, by: By) -> Result<(), StoreError> {
-        self.write(move |tx, _| installation::add_signing_key(tx, &key, &by)).await
+        self.write(move |tx, _| installation::add_signing_key(tx, &key, &by))
+            .await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
@@ -135,7 +147,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn add_tenant(&self, tenant: Tenant, by: By) -> Result<(), StoreError> {
-        self.write(move |tx, _| installation::add_tenant(tx, &tenant, &by)).await
+        self.write(move |tx, _| installation::add_tenant(tx, &tenant, &by))
+            .await
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
@@ -151,7 +164,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError> {
-        self.write(move |tx, _| installation::add_api_key(tx, &key, &by)).await
+        self.write(move |tx, _| installation::add_api_key(tx, &key, &by))
+            .await
     }
 
     async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
@@ -170,11 +184,13 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         by: By,
     ) -> Result<Option<ApiKey>, StoreError> {
-        self.write(move |tx, _| installation::revoke_api_key(tx, &id, scope, now, &by)).await
+        self.write(move |tx, _| installation::revoke_api_key(tx, &id, scope, now, &by))
+            .await
     }
 
     async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError> {
-        self.write(move |tx, hints| registration::add_ticket(tx, hints, &ticket, &by)).await
+        self.write(move |tx, hints| registration::add_ticket(tx, hints, &ticket, &by))
+            .await
     }
 
     async fn ticket(
@@ -200,11 +216,7 @@ impl Store for EmbeddedStore {
         read!(self, |rows| rows::load(rows, &keys::device(id)))
     }
 
-    async fn devices_of(
-        &self,
-        tenant: TenantId,
-        user: &UserId,
-    ) -> Result<Vec<Device>, StoreError> {
+    async fn devices_of(&self, tenant: TenantId, user: &UserId) -> Result<Vec<Device>, StoreError> {
         let user = user.clone();
         read!(self, |rows| registration::devices_of(rows, tenant, &user))
     }
@@ -231,11 +243,13 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         by: By,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx, _| registration::replace_push(tx, id, push, now, &by)).await
+        self.write(move |tx, _| registration::replace_push(tx, id, push, now, &by))
+            .await
     }
 
     async fn create(&self, new: NewChallenge) -> Result<Created, StoreError> {
-        self.write(move |tx, hints| challenges::create(tx, hints, &new)).await
+        self.write(move |tx, hints| challenges::create(tx, hints, &new))
+            .await
     }
 
     async fn challenge(
@@ -285,17 +299,29 @@ impl Store for EmbeddedStore {
         limit: usize,
         receipt_key_id: String,
     ) -> Result<Vec<Challenge>, StoreError> {
-        self.write(move |tx, hints| {
-            challenges::expire_due(tx, hints, now, limit, &receipt_key_id)
-        })
-        .await
+        self.write(move |tx, hints| challenges::expire_due(tx, hints, now, limit, &receipt_key_id))
+            .await
     }
 
     async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(read!(self, |rows| challenges::next_expiry(rows)))
     }
 
-    fn note_delivery(
+    async fn note_delivery(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        device: DeviceId,
+        state: DeliveryState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx, hints| {
+            challenges::note_delivery(tx, hints, tenant, id, device, state, "", now)
+        })
+        .await
+    }
+
+    fn note_delivery_soon(
         &self,
         tenant: TenantId,
         id: ChallengeId,
@@ -358,8 +384,11 @@ impl Store for EmbeddedStore {
             tx.delete(keys::outbox(&job));
             match result {
                 PushResult::Again { due } => {
-                    let again =
-                        PushJob { due, attempts: job.attempts.saturating_add(1), ..job.clone() };
+                    let again = PushJob {
+                        due,
+                        attempts: job.attempts.saturating_add(1),
+                        ..job.clone()
+                    };
                     rows::save(tx, keys::outbox(&again), &again);
                     hints.after_commit(tx, Hint::Outbox(job.gateway));
                 }

@@ -65,11 +65,15 @@ pub(super) trait Record: Sized {
 }
 
 fn id16(bytes: &[u8]) -> Result<[u8; 16], BadRecord> {
-    bytes.try_into().map_err(|_| BadRecord("an id must have 16 bytes"))
+    bytes
+        .try_into()
+        .map_err(|_| BadRecord("an id must have 16 bytes"))
 }
 
 fn bytes32(bytes: &[u8]) -> Result<[u8; 32], BadRecord> {
-    bytes.try_into().map_err(|_| BadRecord("a key or hash must have 32 bytes"))
+    bytes
+        .try_into()
+        .map_err(|_| BadRecord("a key or hash must have 32 bytes"))
 }
 
 fn at(millis: u64) -> Timestamp {
@@ -230,7 +234,11 @@ impl Record for ApiKey {
         Ok(Self {
             id: ApiKeyId::parse(&stored.id).ok_or(BadRecord("not an API key id"))?,
             secret_hash: bytes32(&stored.secret_hash)?,
-            tenant: stored.tenant.map(|id| id16(&id)).transpose()?.map(TenantId::from_bytes),
+            tenant: stored
+                .tenant
+                .map(|id| id16(&id))
+                .transpose()?
+                .map(TenantId::from_bytes),
             role: role_from(stored.role)?,
             display_name: stored.display_name,
             create_time: at(stored.create_time),
@@ -501,7 +509,11 @@ impl Record for SignedBody {
     }
 
     fn load(stored: StoredSignedBody) -> Result<Self, BadRecord> {
-        Ok(Self { body: stored.body, key_id: stored.key_id, signature: stored.signature })
+        Ok(Self {
+            body: stored.body,
+            key_id: stored.key_id,
+            signature: stored.signature,
+        })
     }
 }
 
@@ -607,7 +619,11 @@ impl Record for Challenge {
             create_time: at(stored.create_time),
             expire_time: at(stored.expire_time),
             collapse_id: stored.collapse_id,
-            deliveries: stored.deliveries.into_iter().map(load_delivery).collect::<Result<_, _>>()?,
+            deliveries: stored
+                .deliveries
+                .into_iter()
+                .map(load_delivery)
+                .collect::<Result<_, _>>()?,
             outcome: stored.outcome.map(load_outcome).transpose()?,
         })
     }

@@ -30,7 +30,15 @@ pub(super) fn add_ticket(
         {
             old.state = TicketState::Replaced;
             rows::save(tx, key, &old);
-            note(tx, ticket.create_time, Some(old.tenant), by, "ticket.replaced", old.id, "")?;
+            note(
+                tx,
+                ticket.create_time,
+                Some(old.tenant),
+                by,
+                "ticket.replaced",
+                old.id,
+                "",
+            )?;
             hints.after_commit(tx, Hint::Enrollment(old.id));
         }
     }
@@ -70,7 +78,10 @@ pub(super) fn redeem(
     let Some(mut ticket) = rows::load::<Ticket>(tx, &key)? else {
         return Ok(Redeemed::Refused);
     };
-    let by = By { actor: Actor::Ticket, address: address.to_owned() };
+    let by = By {
+        actor: Actor::Ticket,
+        address: address.to_owned(),
+    };
     let verdict = ticket.redeem(&code.secret_hash(), device.id, now);
     if verdict == Try::Redeemed {
         let held = tx.scan_prefix(
@@ -89,7 +100,15 @@ pub(super) fn redeem(
         Try::Dead => return Ok(Redeemed::Refused),
     };
     rows::save(tx, key, &ticket);
-    note(tx, now, Some(ticket.tenant), &by, "ticket.tried", ticket.id, outcome)?;
+    note(
+        tx,
+        now,
+        Some(ticket.tenant),
+        &by,
+        "ticket.tried",
+        ticket.id,
+        outcome,
+    )?;
     if ticket.state != TicketState::Open {
         hints.after_commit(tx, Hint::Enrollment(ticket.id));
     }
@@ -100,7 +119,15 @@ pub(super) fn redeem(
     device.user = ticket.user;
     rows::save(tx, keys::device(device.id), &device);
     tx.put(keys::device_of(device.tenant, &device.user, device.id), []);
-    note(tx, now, Some(device.tenant), &by, "device.registered", device.id, &device.user)?;
+    note(
+        tx,
+        now,
+        Some(device.tenant),
+        &by,
+        "device.registered",
+        device.id,
+        &device.user,
+    )?;
     Ok(Redeemed::Registered(Box::new(device)))
 }
 
@@ -112,7 +139,10 @@ pub(super) fn devices_of(
     let mut found = Vec::new();
     for (key, _) in rows.raw_under(&keys::devices_of(tenant, user), None, usize::MAX) {
         if let Some(id) = keys::last_id(&key) {
-            found.extend(rows::load::<Device>(rows, &keys::device(DeviceId::from_bytes(id)))?);
+            found.extend(rows::load::<Device>(
+                rows,
+                &keys::device(DeviceId::from_bytes(id)),
+            )?);
         }
     }
     Ok(found)
@@ -170,7 +200,15 @@ pub(super) fn replace_push(
     };
     device.push = push;
     rows::save(tx, keys::device(id), &device);
-    note(tx, now, Some(device.tenant), by, "device.push_replaced", id, "")?;
+    note(
+        tx,
+        now,
+        Some(device.tenant),
+        by,
+        "device.push_replaced",
+        id,
+        "",
+    )?;
     Ok(true)
 }
 
@@ -194,12 +232,22 @@ pub(super) fn judge_token(
         return Ok(());
     };
     match verdict {
-        TokenVerdict::Dead { since: Some(since), .. } if *since < push.register_time => {
+        TokenVerdict::Dead {
+            since: Some(since), ..
+        } if *since < push.register_time => {
             return Ok(());
         }
         TokenVerdict::Dead { .. } => device.push = None,
         TokenVerdict::Fine | TokenVerdict::Doubtful { .. } => push.quarantined = true,
     }
     rows::save(tx, keys::device(id), &device);
-    note(tx, now, Some(device.tenant), &By::broker(), "device.token_judged", id, outcome)
+    note(
+        tx,
+        now,
+        Some(device.tenant),
+        &By::broker(),
+        "device.token_judged",
+        id,
+        outcome,
+    )
 }

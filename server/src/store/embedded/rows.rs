@@ -46,18 +46,14 @@ impl Rows for Snapshot<'_> {
 }
 
 /// The record under `key`.
-pub(super) fn load<R: Record>(
-    rows: &mut impl Rows,
-    key: &[u8],
-) -> Result<Option<R>, StoreError> {
+pub(super) fn load<R: Record>(rows: &mut impl Rows, key: &[u8]) -> Result<Option<R>, StoreError> {
     rows.raw(key).map(|value| read(&value)).transpose()
 }
 
 /// A record from its stored value.
 pub(super) fn read<R: Record>(value: &[u8]) -> Result<R, StoreError> {
-    R::from_value(value).map_err(|error| {
-        StoreError::Corrupt(format!("{}: {error}", std::any::type_name::<R>()))
-    })
+    R::from_value(value)
+        .map_err(|error| StoreError::Corrupt(format!("{}: {error}", std::any::type_name::<R>())))
 }
 
 /// Puts a record under `key`.
