@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 4096;
 
+/// In place of a percentage of blocks to keep: lose one to three.
+const ALL_BUT_FEW: usize = 101;
+
 /// A seeded generator (SplitMix64, Steele et al. 2014).
 pub struct Random(pub u64);
 
@@ -273,7 +276,7 @@ impl Disk {
         for (_, change) in &self.pending_names[..survive] {
             change.apply(&mut names);
         }
-        let keep_percent = [0, 10, 50, 90, 100][random.below(5)];
+        let keep_percent = [0, 10, 50, 90, 100, ALL_BUT_FEW, ALL_BUT_FEW][random.below(7)];
         names
             .into_iter()
             .map(|(path, node)| match node {
@@ -312,6 +315,14 @@ impl Inode {
                 (block, kept)
             })
             .collect();
+        if keep_percent == ALL_BUT_FEW && !allowed.is_empty() {
+            for _ in 0..=random.below(3) {
+                let unlucky = random.below(allowed.len());
+                if let Some(kept) = allowed.values_mut().nth(unlucky) {
+                    *kept = 0;
+                }
+            }
+        }
         let mut bytes = self.durable.clone();
         let mut longest = bytes.len();
         for (_, change) in &self.pending {

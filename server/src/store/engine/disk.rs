@@ -5,11 +5,12 @@
 //! | `lock` | our lock, with the holder's process id |
 //! | `conf`, `db`, `blobs/` | sled's settings, log and (never used) large values |
 //! | `snap.*` | sled's start-up cache; removed before opening |
+//! | `watermark` | the number of the last batch acknowledged, so that a log cut short is noticed |
 //! | `format` | written last by creation: from then on the rest must be there |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -26,15 +27,26 @@ use super::tx::guarded;
 /// Where the schema version lives, as a big-endian `u32`.
 pub(super) const SCHEMA_KEY: &[u8] = b"\x00schema";
 
+/// Where each batch leaves its number, as a big-endian `u64`.
+pub(super) const BATCH_KEY: &[u8] = b"\x00batch";
+
 const CONF: &str = "conf";
 const LOG: &str = "db";
 const BLOBS: &str = "blobs";
+const WATERMARK: &str = "watermark";
 const FORMAT: &str = "format";
 const FORMAT_TEXT: &[u8] = b"countersign store, sled 0.34\n";
 
-/// sled's segment size, bytes: its own default, named because it is stored in
-/// `conf` and can never change for an existing directory.
-const SEGMENT_SIZE: usize = 512 * 1024;
+/// sled's segment size, bytes; stored in `conf`, so it can never change for an
+/// existing directory.
+///
+/// sled recovers from a torn end of its log, but takes a segment for whole
+/// once a later segment's header says so, and writes that header before
+/// anything is synced. What is logged between two syncs must therefore stay
+/// well below a segment: with sled's own 512 KiB and batches of 1 MiB about
+/// one power cut in 300 left a store that could not be opened. The limits on
+/// batches and this size belong together.
+const SEGMENT_SIZE: usize = 4 << 20;
 
 /// How long the handles of a store closed a moment ago in this process may
 /// take to go.
@@ -48,6 +60,11 @@ pub(super) struct Disk {
     /// Our own handle on the log, for the sync that sled leaves out.
     pub(super) log: File,
     pub(super) log_path: PathBuf,
+    /// Receives the number of each batch once it is synced; itself synced
+    /// only when closing, so it may lag behind but never runs ahead.
+    pub(super) watermark: File,
+    /// The number of the last batch.
+    pub(super) batch: u64,
     pub(super) schema: u32,
     pub(super) lock: DirectoryLock,
 }
@@ -138,18 +155,10 @@ pub(super) fn create(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenEr
             .map_err(io_error("restrict access to", &path))?;
         sync(&path)?;
     }
-    let format = dir.join(FORMAT);
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&format)
-        .and_then(|mut file| {
-            file.write_all(FORMAT_TEXT)?;
-            file.sync_all()
-        })
-        .map_err(io_error("write", &format))?;
+    write_whole(&dir.join(WATERMARK), &0_u64.to_be_bytes())?;
+    // Its name must not be durable before those of the others.
+    sync(dir)?;
+    write_whole(&dir.join(FORMAT), FORMAT_TEXT)?;
     sync(dir)?;
     // The names of new directories live in their parents.
     for path in made {
@@ -173,8 +182,8 @@ pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenErro
         });
     }
     let lock = DirectoryLock::take(dir)?;
-    for name in [CONF, LOG] {
-        // sled would quietly begin an empty one.
+    for name in [CONF, LOG, WATERMARK] {
+        // sled would quietly begin anew.
         if !present(name)? {
             return Err(damaged(dir, format!("the file `{name}` is missing")));
         }
@@ -202,6 +211,32 @@ fn finish(
             supported: options.schema_version,
         });
     }
+    let batch = guarded(|| db.get(BATCH_KEY))
+        .map_err(|detail| damaged(dir, detail))?
+        .map_or(Some(0), |bytes| number(&bytes))
+        .ok_or_else(|| damaged(dir, "the batch number is garbled"))?;
+    let watermark_path = dir.join(WATERMARK);
+    let watermark = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&watermark_path)
+        .map_err(io_error("open", &watermark_path))?;
+    let mut acknowledged = [0; 8];
+    watermark
+        .read_exact_at(&mut acknowledged, 0)
+        .map_err(|error| {
+            damaged(
+                dir,
+                format!("the file `{WATERMARK}` is unreadable: {error}"),
+            )
+        })?;
+    let acknowledged = u64::from_be_bytes(acknowledged);
+    if batch < acknowledged {
+        return Err(damaged(
+            dir,
+            format!("the log ends at batch {batch}, batch {acknowledged} was acknowledged"),
+        ));
+    }
     let log_path = dir.join(LOG);
     let log = OpenOptions::new()
         .read(true)
@@ -214,9 +249,30 @@ fn finish(
         db,
         log,
         log_path,
+        watermark,
+        batch,
         schema,
         lock,
     })
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Writes a small file anew and syncs it.
+fn write_whole(path: &Path, content: &[u8]) -> Result<(), OpenError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        })
+        .map_err(io_error("write", path))
 }
 
 /// sled only warns about most damage to its settings and writes them anew
@@ -287,14 +343,14 @@ fn open_sled(dir: &Path, options: &EngineOptions) -> Result<Db, OpenError> {
                         Err(io_error("open", &log_path)(error))
                     }
                     Ok(Err(error)) => Err(damaged(&dir, error.to_string())),
-                    Err(_) => Err(damaged(&dir, PANICKED)),
+                    Err(panic) => Err(damaged(&dir, fault::message(panic.as_ref()))),
                 },
             };
             drop(tell.send(opened));
         }
     };
     std::thread::Builder::new()
-        .name("store-open".to_owned())
+        .name(fault::OPENER.to_owned())
         .spawn(opener)
         .map_err(io_error("start a thread to open", dir))?;
     match outcome.recv_timeout(LINGERING) {

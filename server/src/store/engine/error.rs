@@ -75,13 +75,14 @@ pub enum EngineError {
     /// The command may or may not have been applied; only reopening tells.
     #[error("the store failed; whether the change was applied is unknown")]
     Unknown,
-    /// The command put a key or value over the limit; all its writes were
-    /// rolled back.
-    #[error("a record of {size} bytes exceeds the limit of {limit}")]
+    /// The command wrote a key or value over its limit, or too many of them;
+    /// all its writes were rolled back.
+    #[error("a change of size {size} exceeds the limit of {limit}")]
     TooLarge {
-        /// The size of the offending key or value, bytes.
+        /// The size of the offending key or value, or of all, bytes; or how
+        /// many keys were written.
         size: usize,
-        /// The limit it broke, bytes.
+        /// The limit it broke.
         limit: usize,
     },
 }

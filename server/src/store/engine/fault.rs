@@ -3,6 +3,7 @@
 //! sled writes its log on threads of its own. If one of them panics, a flush
 //! waits for ever; so such a panic has to be noticed from outside.
 
+use std::any::Any;
 use std::sync::{Arc, Once, Weak};
 
 use parking_lot::Mutex;
@@ -14,6 +15,22 @@ type Alarm = dyn Fn() + Send + Sync;
 
 static WATCHES: Mutex<Vec<Weak<Alarm>>> = Mutex::new(Vec::new());
 static HOOK: Once = Once::new();
+
+/// The thread on which a store is opened. A panic there is reported as what it
+/// means, damage, and not also as a defect of the program.
+pub(super) const OPENER: &str = "store-open";
+
+/// What a panic said.
+pub(super) fn message(panic: &(dyn Any + Send)) -> String {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "the storage library panicked: {}",
+        said.unwrap_or("no reason given")
+    )
+}
 
 /// Ends the watch when dropped.
 pub(super) struct Watch {

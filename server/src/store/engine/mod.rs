@@ -43,7 +43,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 pub use error::{EngineError, OpenError};
-pub use tx::{MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
+pub use tx::{MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
 
 use disk::Disk;
 use queue::{Answer, Command, Queue, Queued};
@@ -60,11 +60,9 @@ pub struct EngineOptions {
     pub cache_capacity: u64,
     /// How many commands may wait before further ones are refused.
     pub queue_capacity: usize,
-    /// The most commands in one batch.
+    /// The most commands in one batch. It also ends with the command that
+    /// brings it to [`MAX_COMMAND_BYTES`] or [`MAX_COMMAND_WRITES`].
     pub batch_commands: usize,
-    /// A batch takes no further command once its keys and values reach this,
-    /// bytes.
-    pub batch_bytes: usize,
     /// How long a lazy command waits for a batch to ride along with.
     pub lazy_delay: Duration,
     /// The newest schema version the caller reads; a new store gets it.
@@ -79,7 +77,6 @@ impl Default for EngineOptions {
             cache_capacity: 64 << 20,
             queue_capacity: 8192,
             batch_commands: 512,
-            batch_bytes: 1 << 20,
             lazy_delay: Duration::from_millis(50),
             schema_version: 1,
             on_fatal: None,
@@ -93,7 +90,6 @@ impl fmt::Debug for EngineOptions {
             .field("cache_capacity", &self.cache_capacity)
             .field("queue_capacity", &self.queue_capacity)
             .field("batch_commands", &self.batch_commands)
-            .field("batch_bytes", &self.batch_bytes)
             .field("lazy_delay", &self.lazy_delay)
             .field("schema_version", &self.schema_version)
             .finish_non_exhaustive()
@@ -161,7 +157,6 @@ struct Shared {
     on_fatal: Option<OnFatal>,
     hooks: Hooks,
     batch_commands: usize,
-    batch_bytes: usize,
     log_path: PathBuf,
     schema: u32,
 }
@@ -250,6 +245,8 @@ impl Engine {
             db,
             log,
             log_path,
+            watermark,
+            batch,
             schema,
             lock,
         } = disk;
@@ -265,7 +262,6 @@ impl Engine {
             on_fatal: options.on_fatal,
             hooks,
             batch_commands: options.batch_commands.max(1),
-            batch_bytes: options.batch_bytes.max(1),
             log_path,
             schema,
         });
@@ -279,6 +275,8 @@ impl Engine {
             shared: Arc::clone(&shared),
             db,
             log,
+            watermark,
+            batch,
             lock,
         };
         let thread = std::thread::Builder::new()

@@ -368,10 +368,17 @@ async fn a_full_queue_refuses_at_once() {
 
 #[tokio::test]
 async fn batches_end_at_their_limits() {
-    for (commands, bytes, batches) in [(2, 1 << 20, 1 + 2), (512, 2, 1 + 4)] {
+    // Commands per batch, keys per command, bytes per value, batches for four
+    // commands that wait.
+    for (commands, keys, size, batches) in [
+        (512, 1, 1, 1),
+        (2, 1, 1, 2),
+        (512, MAX_COMMAND_WRITES / 2, 1, 2),
+        (512, MAX_COMMAND_WRITES, 1, 4),
+        (512, 32, MAX_VALUE, 2),
+    ] {
         let (_dir, engine, gate) = gated(EngineOptions {
             batch_commands: commands,
-            batch_bytes: bytes,
             ..options()
         });
         let mut answers = vec![write(&engine, |tx| {
@@ -379,9 +386,11 @@ async fn batches_end_at_their_limits() {
             Ok(0)
         })];
         gate.arrived.recv().unwrap();
-        for key in ["k1", "k2", "k3", "k4"] {
+        for command in 0..4 {
             answers.push(write(&engine, move |tx| {
-                tx.put(key, "");
+                for key in 0..keys {
+                    tx.put(format!("{command}/{key}"), vec![0; size]);
+                }
                 Ok(0)
             }));
         }
@@ -389,7 +398,7 @@ async fn batches_end_at_their_limits() {
         for answer in answers {
             assert_eq!(answer.await.unwrap(), Ok(Ok(0)));
         }
-        assert_eq!(engine.stats().batches, batches);
+        assert_eq!(engine.stats().batches, 1 + batches);
     }
 }
 
@@ -470,6 +479,18 @@ async fn oversized_records_are_refused_whole() {
     put(&engine, &"k".repeat(MAX_KEY), &"v".repeat(MAX_VALUE))
         .await
         .unwrap();
+    for (keys, size) in [(MAX_COMMAND_WRITES + 1, 0), (64, MAX_VALUE)] {
+        let answer = engine
+            .write(move |tx| {
+                for key in 0..keys {
+                    tx.put(format!("many/{key}"), vec![0; size]);
+                }
+                Ok::<_, Infallible>(())
+            })
+            .await;
+        assert!(matches!(answer, Err(EngineError::TooLarge { .. })));
+    }
+    assert_eq!(keys(&engine, "many", None, 1).await.len(), 0);
 }
 
 #[tokio::test]

@@ -16,6 +16,12 @@ pub const MAX_VALUE: usize = 4096;
 /// The largest key, bytes. Keys are copied into index pages.
 pub const MAX_KEY: usize = 512;
 
+/// The most bytes of keys and values one command may write. What is logged
+/// between two syncs must stay well below one of sled's segments.
+pub const MAX_COMMAND_BYTES: usize = 256 << 10;
+/// The most keys one command may write: each can rewrite the page it is on.
+pub const MAX_COMMAND_WRITES: usize = 1024;
+
 /// Keys to values; `None` is "absent".
 pub(super) type Overlay = BTreeMap<Vec<u8>, Option<IVec>>;
 
@@ -147,8 +153,9 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Sets `key` to `value`. A key over [`MAX_KEY`] or a value over
-    /// [`MAX_VALUE`] makes the whole command fail with
+    /// Sets `key` to `value`. A key over [`MAX_KEY`], a value over
+    /// [`MAX_VALUE`], or more of them than [`MAX_COMMAND_BYTES`] and
+    /// [`MAX_COMMAND_WRITES`] allow makes the whole command fail with
     /// [`EngineError::TooLarge`], whatever it returns.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl AsRef<[u8]>) {
         let (key, value) = (key.into(), value.as_ref());
@@ -209,6 +216,15 @@ impl<'a> Tx<'a> {
             }
         };
         self.undo.push((key, before));
+        for (size, limit) in [
+            (self.written, MAX_COMMAND_BYTES),
+            (self.undo.len(), MAX_COMMAND_WRITES),
+        ] {
+            if size > limit {
+                self.rejected
+                    .get_or_insert(EngineError::TooLarge { size, limit });
+            }
+        }
     }
 
     /// Whether the command broke a limit, and with what.

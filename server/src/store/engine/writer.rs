@@ -1,6 +1,8 @@
 //! The one thread that writes: group commit.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,10 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use sled::{Batch, Db};
 
 use super::Shared;
+use super::disk::BATCH_KEY;
 use super::error::EngineError;
 use super::lock::DirectoryLock;
 use super::queue::{Answer, Queued};
-use super::tx::{Callback, Overlay, Tx, guarded};
+use super::tx::{Callback, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, Tx, guarded};
 
 /// A command that has run and waits for its batch.
 pub(super) struct Settled {
@@ -31,13 +34,16 @@ pub(super) enum InFlight {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) db: Db,
-    pub(super) log: std::fs::File,
+    pub(super) log: File,
+    pub(super) watermark: File,
+    /// The number of the last batch.
+    pub(super) batch: u64,
     pub(super) lock: DirectoryLock,
 }
 
 impl Writer {
     /// Runs until the queue is closed and drained, or the store fails.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut taken = VecDeque::new();
         loop {
             // What a full batch left behind goes first.
@@ -66,7 +72,9 @@ impl Writer {
             shared,
             db,
             log,
+            watermark,
             lock,
+            ..
         } = self;
         shared.queue.close();
         let tree = shared.view.write().tree.take();
@@ -77,21 +85,25 @@ impl Writer {
             std::mem::forget((tree, db, lock));
         } else {
             drop((tree, db));
+            if let Err(error) = watermark.sync_data() {
+                // It only lags behind.
+                tracing::warn!(%error, "the store's watermark could not be synced");
+            }
             drop(log);
             drop(lock);
         }
         shared.ended.send_replace(true);
     }
 
-    /// Evaluates what was taken, up to the limit of bytes, and makes it
+    /// Evaluates what was taken, up to the limits of a batch, and makes it
     /// durable with one sync.
-    fn commit(&self, taken: &mut VecDeque<Queued>) -> Result<(), String> {
-        let shared = &self.shared;
+    fn commit(&mut self, taken: &mut VecDeque<Queued>) -> Result<(), String> {
+        let shared = Arc::clone(&self.shared);
         let mut overlay = Overlay::new();
         let mut settled = Vec::with_capacity(taken.len());
         let mut bytes = 0_usize;
         let mut failed = None;
-        while bytes < shared.batch_bytes {
+        while bytes < MAX_COMMAND_BYTES && overlay.len() < MAX_COMMAND_WRITES {
             let Some(Queued { command, .. }) = taken.pop_front() else {
                 break;
             };
@@ -167,8 +179,10 @@ impl Writer {
 
     /// Applies, flushes and syncs. Until that is done readers see what the
     /// batch replaces.
-    fn make_durable(&self, overlay: Overlay) -> Result<(), String> {
+    fn make_durable(&mut self, mut overlay: Overlay) -> Result<(), String> {
         let shared = &self.shared;
+        let number = self.batch.saturating_add(1).to_be_bytes();
+        overlay.insert(BATCH_KEY.to_vec(), Some(number.as_slice().into()));
         let before = guarded(|| {
             overlay
                 .keys()
@@ -191,6 +205,10 @@ impl Writer {
             .and_then(|()| self.log.sync_data())
             .map_err(|error| format!("cannot sync the log: {error}"))?;
         shared.counters.syncs.fetch_add(1, Relaxed);
+        self.batch = self.batch.saturating_add(1);
+        self.watermark
+            .write_all_at(&number, 0)
+            .map_err(|error| format!("cannot write the watermark: {error}"))?;
 
         // Not dropped under the lock: readers wait for it.
         let before = std::mem::take(&mut shared.view.write().before);
