@@ -4,3 +4,5 @@ pub mod command;
 pub mod fault;
 pub mod gateway;
 pub mod phone;
+pub mod prompt;
+pub mod receipt;
