@@ -2,5 +2,9 @@
 
 pub mod command;
 pub mod fault;
+pub mod fetch;
 pub mod gateway;
 pub mod phone;
+pub mod prompt;
+pub mod receipt;
+pub mod terminal;

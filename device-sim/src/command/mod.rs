@@ -1,3 +1,4 @@
 //! The subcommands of `device-sim`.
 
 pub mod gateways;
+pub mod phone;

@@ -13,6 +13,7 @@ mod device_key;
 mod enroll;
 mod enrollment_uri;
 mod error;
+mod feed;
 mod state;
 mod subscription;
 mod trusted_keys;
@@ -25,10 +26,9 @@ pub use device_key::DeviceKey;
 pub use enroll::{EnrollOptions, Ticket, enroll_request};
 pub use enrollment_uri::EnrollmentUri;
 pub use error::PhoneError;
+pub(crate) use error::with_causes;
+pub use feed::{Feed, Road, feed};
 pub use state::{PhoneState, StoredKey, StoredPush, TrustedKey};
 pub use subscription::{PhoneEvent, Subscription};
 pub use trusted_keys::TrustedKeys;
 pub use verified::VerifiedChallenge;
-
-#[cfg(test)]
-mod tests;

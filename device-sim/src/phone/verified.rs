@@ -87,3 +87,35 @@ impl VerifiedChallenge {
         self.expire_time
     }
 }
+
+#[cfg(test)]
+impl VerifiedChallenge {
+    /// A body that is good for `seconds` from now, without a number.
+    pub(crate) fn sample_body(challenge_id: &str, seconds: i64) -> ChallengeBody {
+        let now = super::timestamp(super::system_clock()());
+        ChallengeBody {
+            challenge_id: challenge_id.to_owned(),
+            tenant_id: "t-1".to_owned(),
+            user_id: "tom.cool@example.be".to_owned(),
+            create_time: Some(now),
+            expire_time: Some(prost_types::Timestamp {
+                seconds: now.seconds + seconds,
+                nanos: 0,
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// `body` as if it had been checked.
+    #[allow(clippy::unwrap_used, reason = "tests")]
+    pub(crate) fn sample(body: ChallengeBody) -> Self {
+        Self {
+            signed: SignedChallenge {
+                body: body.encode_to_vec().into(),
+                ..Default::default()
+            },
+            expire_time: body.expire_time.as_ref().and_then(system_time).unwrap(),
+            body,
+        }
+    }
+}

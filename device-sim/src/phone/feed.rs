@@ -1,0 +1,214 @@
+//! How the app hears of challenges: over an open stream, or woken by pushes.
+//! Both mend themselves.
+
+use std::time::Duration;
+
+use countersign_proto::v1::Withdrawal;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{Phone, PhoneError, PhoneEvent, VerifiedChallenge};
+use crate::fetch::get_lines;
+
+/// First wait before trying again; doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait before trying again.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often an app in front, woken by a push, looks whether its prompts still
+/// stand.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The road by which challenges come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Road {
+    /// `DeviceService.Subscribe`.
+    Subscribe,
+    /// Pushes to a token, read from the emulators' control page.
+    Pushes {
+        /// `http://` address of the control page.
+        control: String,
+        /// The device's token.
+        token: String,
+    },
+}
+
+/// News for the app.
+#[derive(Debug)]
+pub enum Feed {
+    /// A challenge to show.
+    Challenge(Box<VerifiedChallenge>),
+    /// A prompt to take away.
+    Withdrawn(Withdrawal),
+    /// The ids of all that is pending: prompts for anything else are over.
+    Pending(Vec<String>),
+    /// A challenge that the phone does not show.
+    Untrusted(PhoneError),
+    /// The broker is reached, for the first time or again.
+    Connected,
+    /// The broker, or the control page, is not reached; the feed goes on trying.
+    Disconnected(String),
+    /// The broker does not know this device any more; the feed has ended.
+    Removed,
+}
+
+/// Starts to listen; ends when the receiver is dropped. Must be called inside
+/// a tokio runtime.
+#[must_use]
+pub fn feed(phone: Phone, road: Road) -> mpsc::Receiver<Feed> {
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let listen = Listener {
+            phone,
+            sender: sender.clone(),
+        };
+        tokio::select! {
+            () = sender.closed() => {}
+            () = listen.forever(&road) => {}
+        }
+    });
+    receiver
+}
+
+/// Why listening came to an end for now.
+enum Broken {
+    /// In words.
+    Lost(String),
+    /// For good.
+    Removed,
+}
+
+impl From<PhoneError> for Broken {
+    fn from(error: PhoneError) -> Self {
+        let clock = error
+            .reason()
+            .is_some_and(|reason| reason.contains("CLOCK"));
+        if error.code() == Some(tonic::Code::Unauthenticated) && !clock {
+            return Self::Removed;
+        }
+        Self::Lost(error.to_string())
+    }
+}
+
+struct Listener {
+    phone: Phone,
+    sender: mpsc::Sender<Feed>,
+}
+
+impl Listener {
+    async fn forever(&self, road: &Road) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let mut connected = false;
+            let broken = match road {
+                Road::Subscribe => self.subscribe(&mut connected).await,
+                Road::Pushes { control, token } => {
+                    let pushes = format!("{control}/devices/{token}/pushes");
+                    self.pushes(&pushes, &mut connected).await
+                }
+            };
+            if connected {
+                wait = FIRST_WAIT;
+            }
+            match broken {
+                Broken::Removed => return self.tell(Feed::Removed).await,
+                Broken::Lost(cause) => self.tell(Feed::Disconnected(cause)).await,
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// A closed channel ends the task by itself.
+    async fn tell(&self, news: Feed) {
+        drop(self.sender.send(news).await);
+    }
+
+    async fn subscribe(&self, connected: &mut bool) -> Broken {
+        let mut subscription = match self.phone.subscribe().await {
+            Ok(subscription) => subscription,
+            Err(error) => return error.into(),
+        };
+        // What ended while there was no stream is noticed at CaughtUp.
+        let mut at_start = Some(Vec::new());
+        loop {
+            let event = match subscription.next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Broken::Lost("the stream ended".to_owned()),
+                Err(error) => return error.into(),
+            };
+            if !*connected {
+                *connected = true;
+                self.tell(Feed::Connected).await;
+            }
+            match event {
+                PhoneEvent::Challenge(challenge) => {
+                    if let Some(ids) = &mut at_start {
+                        ids.push(challenge.id().to_owned());
+                    }
+                    self.tell(Feed::Challenge(challenge)).await;
+                }
+                PhoneEvent::Refused { error, .. } => self.tell(Feed::Untrusted(error)).await,
+                PhoneEvent::Withdrawn(withdrawal) => self.tell(Feed::Withdrawn(withdrawal)).await,
+                PhoneEvent::KeysLearned { .. } => {}
+                PhoneEvent::CaughtUp { .. } => {
+                    if let Some(ids) = at_start.take() {
+                        self.tell(Feed::Pending(ids)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn pushes(&self, address: &str, connected: &mut bool) -> Broken {
+        let mut pushes = match get_lines(address).await {
+            Ok(pushes) => pushes,
+            Err(error) => return Broken::Lost(error.to_string()),
+        };
+        let mut look_again = interval(LOOK_AGAIN);
+        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = true;
+        loop {
+            if look {
+                let pending = match self.list().await {
+                    Ok(pending) => pending,
+                    Err(error) => return error.into(),
+                };
+                if !*connected {
+                    *connected = true;
+                    self.tell(Feed::Connected).await;
+                }
+                look = pending > 0;
+                look_again.reset();
+            }
+            tokio::select! {
+                line = pushes.next() => match line {
+                    // A push is never the source of truth: whatever it says,
+                    // the app lists what is pending.
+                    Ok(Some(_)) => look = true,
+                    Ok(None) => return Broken::Lost("the pushes ended".to_owned()),
+                    Err(error) => return Broken::Lost(error.to_string()),
+                },
+                _ = look_again.tick(), if look => {}
+            }
+        }
+    }
+
+    /// Tells what is pending and how many that is.
+    async fn list(&self) -> Result<usize, PhoneError> {
+        let pending = self.phone.list_pending().await?;
+        let ids: Vec<_> = pending
+            .challenges
+            .iter()
+            .map(|one| one.id().to_owned())
+            .collect();
+        let count = ids.len();
+        for challenge in pending.challenges {
+            self.tell(Feed::Challenge(Box::new(challenge))).await;
+        }
+        for (_, error) in pending.refused {
+            self.tell(Feed::Untrusted(error)).await;
+        }
+        self.tell(Feed::Pending(ids)).await;
+        Ok(count)
+    }
+}

@@ -1,0 +1,14 @@
+//! What the user of a phone sees and does: the prompt in their language, and
+//! the keys that answer it. Nothing here touches a terminal or a network.
+
+mod card;
+mod dialog;
+mod handset;
+mod plain_text;
+mod texts;
+
+pub use card::{Paint, card};
+pub use dialog::{Answer, Dialog, Press};
+pub use handset::{Handset, Typed};
+pub use plain_text::{plain_text, width, wrap};
+pub use texts::{Text, Texts};

@@ -1,0 +1,166 @@
+//! What is shown.
+
+use std::io::{IsTerminal as _, Write};
+
+use crate::prompt::Paint;
+
+/// Lines that stay, with one card below them that changes. On a terminal the
+/// card is redrawn in its place; elsewhere a changed card is written again
+/// only when the caller says that it is a new one.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    in_place: bool,
+    paint: Paint,
+    card: Vec<String>,
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Screen(in_place: {})", self.in_place)
+    }
+}
+
+impl Screen {
+    /// Standard output. `in_place`: whether the card may be redrawn there;
+    /// colours are used on a terminal unless `NO_COLOR` (no-color.org) or
+    /// `TERM=dumb` is set.
+    #[must_use]
+    pub fn stdout(in_place: bool) -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colour = std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb;
+        Self::new(
+            Box::new(std::io::stdout()),
+            in_place && !dumb,
+            Paint { colour },
+        )
+    }
+
+    /// Any writer.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>, in_place: bool, paint: Paint) -> Self {
+        Self {
+            out,
+            in_place,
+            paint,
+            card: Vec::new(),
+        }
+    }
+
+    /// How to colour.
+    #[must_use]
+    pub fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// Columns of the terminal; 80 where there is none.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        if self.in_place {
+            crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
+        } else {
+            80
+        }
+    }
+
+    /// Writes a line that stays, above the card.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn say(&mut self, line: &str) -> std::io::Result<()> {
+        self.erase()?;
+        for line in line.split('\n') {
+            self.line(line)?;
+        }
+        if self.in_place {
+            self.draw()?;
+        }
+        self.out.flush()
+    }
+
+    /// Puts `card` (none: no lines) in place of the last one. `new`: it is not
+    /// just the last one with another digit.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn card(&mut self, card: Vec<String>, new: bool) -> std::io::Result<()> {
+        if card == self.card {
+            return Ok(());
+        }
+        self.erase()?;
+        self.card = card;
+        if self.in_place || new {
+            self.draw()?;
+        }
+        self.out.flush()
+    }
+
+    fn draw(&mut self) -> std::io::Result<()> {
+        for line in self.card.clone() {
+            self.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Raw mode needs the carriage return.
+    fn line(&mut self, line: &str) -> std::io::Result<()> {
+        let end = if self.in_place { "\r\n" } else { "\n" };
+        write!(self.out, "{line}{end}")
+    }
+
+    /// Cursor to the card's first line, then erase below (ECMA-48 CPL, ED).
+    fn erase(&mut self) -> std::io::Result<()> {
+        if self.in_place && !self.card.is_empty() {
+            write!(self.out, "\u{1b}[{}F\u{1b}[J", self.card.len())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn play(in_place: bool) -> String {
+        let paper = Paper::default();
+        let mut screen = Screen::new(Box::new(paper.clone()), in_place, Paint { colour: false });
+        screen
+            .card(vec!["a".to_owned(), "_".to_owned()], true)
+            .unwrap();
+        screen
+            .card(vec!["a".to_owned(), "4".to_owned()], false)
+            .unwrap();
+        screen.say("gone").unwrap();
+        screen.card(Vec::new(), true).unwrap();
+        String::from_utf8(paper.0.lock().clone()).unwrap()
+    }
+
+    #[test]
+    fn on_a_terminal_the_card_is_redrawn_in_its_place() {
+        let up = "\u{1b}[2F\u{1b}[J";
+        let expected = format!("a\r\n_\r\n{up}a\r\n4\r\n{up}gone\r\na\r\n4\r\n{up}");
+        assert_eq!(play(true), expected);
+    }
+
+    #[test]
+    fn elsewhere_a_card_is_written_once_and_nothing_is_erased() {
+        assert_eq!(play(false), "a\n_\ngone\n");
+    }
+}
