@@ -360,7 +360,7 @@ def credentials(world):
     equal(other.authenticators(user), [], "authenticators seen from another tenant")
     namesake = other.create(other.request(user))
     equal(reason(namesake), "UNREACHABLE", "the other tenant's user of the same name")
-    equal(idp.get(challenge.challenge_id), challenge, "the challenge meanwhile")
+    equal(state(idp.get(challenge.challenge_id)), "PENDING", "the challenge meanwhile")
     admin = protos.admin_grpc.AdminServiceStub(idp.channel)
     with refused("PERMISSION_DENIED|UNAUTHENTICATED"):
         admin.ListTenants(protos.admin.ListTenantsRequest(), metadata=idp.metadata, timeout=20)
