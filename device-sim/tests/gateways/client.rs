@@ -51,21 +51,33 @@ impl Hand {
 /// Gateways on a clock turned by hand.
 pub(crate) async fn gateways(change: impl FnOnce(&mut GatewaysConfig)) -> (Gateways, Hand) {
     let hand = Hand::new();
-    let mut config = GatewaysConfig { clock: hand.clock(), seed: Some(1), ..Default::default() };
+    let mut config = GatewaysConfig {
+        clock: hand.clock(),
+        seed: Some(1),
+        ..Default::default()
+    };
     change(&mut config);
     (Gateways::start(config).await.unwrap(), hand)
 }
 
 pub(crate) fn registration(gateway: Vendor, app_id: &str) -> Registration {
-    Registration { gateway, app_id: app_id.to_owned(), environment: Environment::Production }
+    Registration {
+        gateway,
+        app_id: app_id.to_owned(),
+        environment: Environment::Production,
+    }
 }
 
 pub(crate) fn iphone(gateways: &Gateways) -> String {
-    gateways.issue_token(&registration(Vendor::Apns, TOPIC)).unwrap()
+    gateways
+        .issue_token(&registration(Vendor::Apns, TOPIC))
+        .unwrap()
 }
 
 pub(crate) fn android(gateways: &Gateways) -> String {
-    gateways.issue_token(&registration(Vendor::Fcm, PROJECT)).unwrap()
+    gateways
+        .issue_token(&registration(Vendor::Fcm, PROJECT))
+        .unwrap()
 }
 
 /// A provider token by the team's key.
@@ -77,7 +89,11 @@ pub(crate) fn provider_token(gateways: &Gateways, header: Value, claims: Value) 
 /// A good provider token as of now.
 pub(crate) fn good_token(gateways: &Gateways, hand: &Hand) -> String {
     let header = json!({ "alg": "ES256", "kid": KEY });
-    provider_token(gateways, header, json!({ "iss": TEAM, "iat": hand.now_s() }))
+    provider_token(
+        gateways,
+        header,
+        json!({ "iss": TEAM, "iat": hand.now_s() }),
+    )
 }
 
 /// Any header and claims, signed.
@@ -94,14 +110,19 @@ pub(crate) fn hmac(header: Value, claims: Value) -> String {
 /// A TLS client configuration that trusts the emulators' root.
 pub(crate) fn tls(root: &Path, protocols: &[&str]) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(root).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
     Arc::new(config)
 }
 
@@ -122,7 +143,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn outcome(&self) -> (u16, &str) {
-        (self.status.as_u16(), self.body["reason"].as_str().unwrap_or(""))
+        (
+            self.status.as_u16(),
+            self.body["reason"].as_str().unwrap_or(""),
+        )
     }
 }
 
@@ -137,7 +161,10 @@ impl ApnsClient {
         let name = ServerName::try_from("localhost").unwrap();
         let tls = TlsConnector::from(config).connect(name, tcp).await.unwrap();
         let (send, connection) = h2::client::handshake(tls).await.unwrap();
-        Self { send, closed: tokio::spawn(connection) }
+        Self {
+            send,
+            closed: tokio::spawn(connection),
+        }
     }
 
     /// Sends without waiting; the answer comes with [`finish`].
@@ -167,7 +194,11 @@ pub(crate) async fn finish(answer: h2::client::ResponseFuture) -> Result<Answer,
         bytes.extend_from_slice(&chunk?);
     }
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    })
 }
 
 /// A push that APNs accepts, to be spoiled by the test.
@@ -208,7 +239,10 @@ impl Push {
     }
 
     pub(crate) fn path(self, path: &str) -> Self {
-        Self { path: path.to_owned(), ..self }
+        Self {
+            path: path.to_owned(),
+            ..self
+        }
     }
 
     pub(crate) fn method(self, method: &'static str) -> Self {
@@ -216,7 +250,10 @@ impl Push {
     }
 
     pub(crate) fn body(self, body: impl Into<Vec<u8>>) -> Self {
-        Self { body: body.into(), ..self }
+        Self {
+            body: body.into(),
+            ..self
+        }
     }
 
     pub(crate) fn request(self) -> Request<Bytes> {
@@ -234,5 +271,8 @@ impl Push {
 /// An HTTPS client on another stack (reqwest), trusting the emulators' root.
 pub(crate) fn https(gateways: &Gateways) -> reqwest::Client {
     let config = (*tls(&gateways.credentials().root_ca_file(), &["h2", "http/1.1"])).clone();
-    reqwest::Client::builder().tls_backend_preconfigured(config).build().unwrap()
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .build()
+        .unwrap()
 }
