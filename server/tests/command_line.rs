@@ -394,7 +394,8 @@ async fn failures_are_one_sentence_and_an_exit_code() {
     };
     let unused = format!("http://{unused}");
     let create = &["tenant", "create", ""];
-    let cases: &[(&[&str], &str, Option<&str>, i32, &str)] = &[
+    type Case<'a> = (&'a [&'a str], &'a str, Option<&'a str>, i32, &'a str);
+    let cases: &[Case<'_>] = &[
         (
             create,
             &address,
