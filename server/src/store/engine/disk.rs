@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `lock` | our lock, with the holder's process id |
 //! | `conf`, `db`, `blobs/` | sled's settings, log and (never used) large values |
-//! | `snap.*` | sled's start-up cache; removed before opening |
+//! | `snap.*` | sled's page table when it was last opened; see `recovery` |
 //! | `watermark` | the number of the last batch acknowledged, so that a log cut short is noticed |
 //! | `format` | written last by creation: from then on the rest must be there |
 
@@ -22,6 +22,7 @@ use super::EngineOptions;
 use super::error::OpenError;
 use super::fault;
 use super::lock::DirectoryLock;
+use super::recovery::{self, Plan};
 use super::tx::guarded;
 
 /// Where the schema version lives, as a big-endian `u32`.
@@ -32,6 +33,7 @@ pub(super) const BATCH_KEY: &[u8] = b"\x00batch";
 
 const CONF: &str = "conf";
 const LOG: &str = "db";
+const SNAPSHOT: &str = "snap.";
 const BLOBS: &str = "blobs";
 const WATERMARK: &str = "watermark";
 const FORMAT: &str = "format";
@@ -118,7 +120,9 @@ pub(super) fn create(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenEr
             path: dir.to_owned(),
         });
     }
-    remove_snapshots(dir)?;
+    for path in snapshots(dir)? {
+        fs::remove_file(&path).map_err(io_error("remove", &path))?;
+    }
     // Settings only, and perhaps half written when an earlier creation was
     // interrupted.
     let conf = dir.join(CONF);
@@ -189,7 +193,7 @@ pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenErro
         }
     }
     check_conf(dir)?;
-    remove_snapshots(dir)?;
+    prepare_recovery(dir)?;
     let db = open_sled(dir, options)?;
     finish(dir, db, lock, options)
 }
@@ -245,6 +249,8 @@ fn finish(
         .map_err(io_error("open", &log_path))?;
     // Opening repairs the end of the log; later commits build on the repair.
     log.sync_data().map_err(io_error("sync", &log_path))?;
+    // The next opening may need the snapshot that this one has left.
+    sync(dir)?;
     Ok(Disk {
         db,
         log,
@@ -290,17 +296,50 @@ fn check_conf(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// A leftover or damaged snapshot makes opening fail, and nothing is lost
-/// without it: the log is read instead.
-fn remove_snapshots(dir: &Path) -> Result<(), OpenError> {
-    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
-        let entry = entry.map_err(io_error("list", dir))?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"snap.") {
-            let path = entry.path();
+/// Leaves in place only what sled should recover from.
+fn prepare_recovery(dir: &Path) -> Result<(), OpenError> {
+    let log_path = dir.join(LOG);
+    let log = File::open(&log_path).map_err(io_error("open", &log_path))?;
+    // What a killed process wrote is so far only in memory; what sled derives
+    // from it must not become durable first.
+    log.sync_data().map_err(io_error("sync", &log_path))?;
+    let snapshots = snapshots(dir)?;
+    let by_lsn = snapshots
+        .iter()
+        .filter_map(|path| {
+            // `.generating`, a half-written one, is no number.
+            let name = path.file_name()?.to_str()?.strip_prefix(SNAPSHOT)?;
+            Some((i64::from_str_radix(name, 16).ok()?, path.clone()))
+        })
+        .collect();
+    let plan =
+        recovery::plan(&log, SEGMENT_SIZE as i64, &by_lsn).map_err(io_error("read", &log_path))?;
+    let keep = match plan {
+        Plan::WholeLog => None,
+        Plan::Snapshot(path) => Some(path),
+        Plan::Neither(detail) => return Err(damaged(dir, detail)),
+    };
+    for path in snapshots {
+        if Some(&path) != keep.as_ref() {
             fs::remove_file(&path).map_err(io_error("remove", &path))?;
         }
     }
     Ok(())
+}
+
+fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
+        let entry = entry.map_err(io_error("list", dir))?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(SNAPSHOT.as_bytes())
+        {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 fn sync(path: &Path) -> Result<(), OpenError> {

@@ -43,8 +43,11 @@ pub(super) fn watch(alarm: impl Fn() + Send + Sync + 'static) -> Watch {
     HOOK.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            previous(panic);
             let current = std::thread::current();
+            if current.name() == Some(OPENER) {
+                return;
+            }
+            previous(panic);
             if current
                 .name()
                 .is_some_and(|name| name.starts_with(SLED_THREADS))

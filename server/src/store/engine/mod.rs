@@ -25,6 +25,7 @@ mod error;
 mod fault;
 mod lock;
 mod queue;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod tx;
