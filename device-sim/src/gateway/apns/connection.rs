@@ -25,6 +25,8 @@ const READ_LIMIT: usize = 64 * 1024;
 const SETTINGS_PAUSE: Duration = Duration::from_millis(5);
 /// HTTP/2's default flow-control window (RFC 9113, section 6.9.2).
 const DEFAULT_WINDOW: u32 = 65_535;
+/// Flow-control window of a connection: `STREAMS_AFTER` bodies of the largest size.
+const CONNECTION_WINDOW: u32 = STREAMS_AFTER * 5120;
 
 enum Command {
     /// The first request was authenticated: allow more streams.
@@ -63,6 +65,9 @@ pub(super) async fn serve(service: Arc<Service>, tls: TlsStream<TcpStream>) {
     let frames = Frames::new(tls, Arc::clone(&goodbye));
     let handshake = Builder::new()
         .max_concurrent_streams(STREAMS_AFTER)
+        // With the default, a burst of pushes is cut into frames so small that `h2` takes them for
+        // an attack and ends the connection.
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .handshake::<_, Bytes>(frames)
         .await;
     let Ok(mut http) = handshake else {

@@ -1,0 +1,24 @@
+//! The broker's push senders against the emulators of APNs and FCM, over real
+//! TLS and HTTP/2.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod credentials;
+mod faults;
+mod outcomes;
+mod rig;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use countersign_server::delivery::{Content, Outcome, PushEnvironment, PushGateway, PushTarget};
+use device_sim::gateway::{Environment, GatewaysConfig};
+use uuid::Uuid;
+
+use crate::rig::{PROJECT, Rig, TOPIC, assert_all_accepted, tally};
