@@ -1,6 +1,7 @@
 //! Phones, push gateways and load for Countersign, without Apple or Google.
 
 pub mod command;
+pub mod demo;
 pub mod fault;
 pub mod fetch;
 pub mod gateway;

@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use device_sim::command;
+use device_sim::{command, demo};
+use tracing_subscriber::EnvFilter;
 
 /// Phones and push gateways for Countersign, without Apple or Google
 #[derive(Parser)]
@@ -16,14 +17,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Everything in one process: the broker on its embedded store, push
+    /// gateways, a phone and a sign-in page
+    Demo(demo::DemoArgs),
     /// One phone in the terminal, answered by a person
     Phone(command::phone::PhoneArgs),
+    /// Emulators of APNs, FCM and an SMS gateway
+    Gateways(command::gateways::GatewaysArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Quiet unless RUST_LOG asks for more.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args).await.map_err(Into::into),
         Command::Phone(args) => command::phone::run(args).await.map_err(Into::into),
+        Command::Gateways(args) => command::gateways::run(args).await.map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

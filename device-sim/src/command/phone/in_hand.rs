@@ -8,123 +8,154 @@ use tokio::sync::mpsc;
 
 use super::PhoneCommandError;
 use crate::phone::{Feed, Phone, PhoneError, Road, feed};
-use crate::prompt::{Handset, Text, Typed, plain_text};
+use crate::prompt::{Handset, Text, Texts, Typed, plain_text};
 use crate::terminal::{Key, Keys, Screen};
 
 /// Shows prompts and sends answers until the user leaves or the device is
 /// removed.
-///
-/// # Errors
-/// [`PhoneCommandError::Removed`], [`PhoneCommandError::Io`].
-pub async fn in_hand(
-    phone: &Phone,
-    road: Road,
-    language: &str,
+pub(super) async fn until_left(
+    mut hand: InHand,
     mut keys: Keys,
     screen: &mut Screen,
 ) -> Result<(), PhoneCommandError> {
-    let mut hand = InHand {
-        phone: phone.clone(),
-        handset: Handset::new(language, TimeZone::system()),
-        shown: None,
-        lost: false,
-        screen,
-    };
-    let mut news = feed(phone.clone(), road);
-    let (sender, mut answers) = mpsc::channel::<Answered>(8);
     loop {
-        let expiry = hand.until_expiry();
         tokio::select! {
             key = keys.next() => match key {
                 Key::Quit | Key::Char('q' | 'Q') => break,
-                Key::Closed => {
-                    let words = hand.handset.texts().get(Text::NoInput);
-                    hand.screen.say(&words)?;
+                Key::Closed => screen.say(&hand.texts().get(Text::NoInput))?,
+                key => {
+                    hand.typed(&key, screen)?;
                 }
-                key => hand.typed(key, &sender)?,
             },
-            Some(news) = news.recv() => {
-                if matches!(news, Feed::Removed) {
-                    let words = hand.handset.texts().get(Text::Removed);
-                    hand.screen.card(Vec::new(), true)?;
-                    hand.screen.say(&words)?;
-                    return Err(PhoneCommandError::Removed);
-                }
-                hand.heard(news)?;
-            }
-            Some(answered) = answers.recv() => {
-                let words = hand.handset.answered(&answered.challenge_id, &answered.result);
-                hand.refresh(false)?;
-                hand.screen.say(&words)?;
-            }
-            () = tokio::time::sleep(expiry) => {
-                let words = hand.handset.expire(hand.phone.now());
-                hand.tell(words)?;
-            }
+            event = hand.next() => hand.handle(event, screen)?,
         }
     }
-    let words = hand.handset.texts().get(Text::Goodbye);
-    hand.screen.card(Vec::new(), true)?;
-    hand.screen.say(&words)?;
+    screen.card(Vec::new(), true)?;
+    screen.say(&hand.texts().get(Text::Goodbye))?;
     Ok(())
 }
 
-struct Answered {
-    challenge_id: String,
-    result: Result<RespondResponse, PhoneError>,
+/// Something that happened to the phone.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// From the broker.
+    News(Feed),
+    /// An answer went through, or did not.
+    Answered {
+        /// To what.
+        challenge_id: String,
+        /// How it went.
+        result: Result<RespondResponse, PhoneError>,
+    },
+    /// A prompt's time is up.
+    Expired,
 }
 
-struct InHand<'a> {
+/// A phone whose prompts appear on a [`Screen`].
+#[derive(Debug)]
+pub(crate) struct InHand {
     phone: Phone,
     handset: Handset,
     /// The challenge on the screen.
     shown: Option<String>,
     /// Whether the user was told that there is no connection.
     lost: bool,
-    screen: &'a mut Screen,
+    news: mpsc::Receiver<Feed>,
+    answers: mpsc::Receiver<Event>,
+    sender: mpsc::Sender<Event>,
 }
 
-impl InHand<'_> {
-    fn until_expiry(&self) -> Duration {
-        let at = self.handset.next_expiry();
-        at.map_or(Duration::from_secs(3600), |at| {
-            at.duration_since(self.phone.now()).unwrap_or_default()
-        })
+impl InHand {
+    /// Starts to listen; must be called inside a tokio runtime.
+    pub(crate) fn new(phone: &Phone, road: Road, language: &str) -> Self {
+        let (sender, answers) = mpsc::channel(8);
+        Self {
+            phone: phone.clone(),
+            handset: Handset::new(language, TimeZone::system()),
+            shown: None,
+            lost: false,
+            news: feed(phone.clone(), road),
+            answers,
+            sender,
+        }
     }
 
-    fn typed(&mut self, key: Key, answers: &mpsc::Sender<Answered>) -> std::io::Result<()> {
+    pub(crate) fn texts(&self) -> &Texts {
+        self.handset.texts()
+    }
+
+    /// What happens next; may be dropped while waiting.
+    pub(crate) async fn next(&mut self) -> Event {
+        let expiry = self.handset.next_expiry();
+        let expiry = expiry.map_or(Duration::from_secs(3600), |at| {
+            at.duration_since(self.phone.now()).unwrap_or_default()
+        });
+        tokio::select! {
+            Some(news) = self.news.recv() => Event::News(news),
+            Some(answered) = self.answers.recv() => answered,
+            () = tokio::time::sleep(expiry) => Event::Expired,
+        }
+    }
+
+    /// Shows what [`InHand::next`] brought.
+    pub(crate) fn handle(
+        &mut self,
+        event: Event,
+        screen: &mut Screen,
+    ) -> Result<(), PhoneCommandError> {
+        let words = match event {
+            Event::News(Feed::Removed) => {
+                screen.card(Vec::new(), true)?;
+                screen.say(&self.texts().get(Text::Removed))?;
+                return Err(PhoneCommandError::Removed);
+            }
+            Event::News(news) => self.heard(news),
+            Event::Answered {
+                challenge_id,
+                result,
+            } => vec![self.handset.answered(&challenge_id, &result)],
+            Event::Expired => self.handset.expire(self.phone.now()),
+        };
+        // The prompt first, so that words about an old one don't stand under it.
+        self.refresh(screen, false)?;
+        for line in words {
+            screen.say(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A key was pressed; `false` when it means nothing to the phone.
+    pub(crate) fn typed(&mut self, key: &Key, screen: &mut Screen) -> std::io::Result<bool> {
         let typed = match key {
-            Key::Char(c) => self.handset.press(c),
+            Key::Char(c) => self.handset.press(*c),
             Key::Backspace => self.handset.backspace(),
             Key::Resize => Typed::Redraw,
             Key::Enter | Key::Quit | Key::Closed => Typed::Ignored,
         };
-        if let Typed::Answer { challenge, answer } = &typed {
-            let (phone, answers) = (self.phone.clone(), answers.clone());
-            let (challenge, answer) = (challenge.clone(), answer.clone());
-            tokio::spawn(async move {
-                let answered = Answered {
-                    challenge_id: challenge.id().to_owned(),
-                    result: phone
-                        .respond(&challenge, answer.decision, &answer.number)
-                        .await,
-                };
-                // The user may have left meanwhile.
-                drop(answers.send(answered).await);
-            });
-        }
         match typed {
-            Typed::Ignored => Ok(()),
-            Typed::Redraw | Typed::Answer { .. } => {
-                // Where the card is not redrawn in place, a digit is no reason
-                // to write it again; what an answer brought about is.
-                self.refresh(matches!(key, Key::Char(c) if !c.is_ascii_digit()))
+            Typed::Ignored => return Ok(false),
+            Typed::Redraw => {}
+            Typed::Answer { challenge, answer } => {
+                let (phone, answers) = (self.phone.clone(), self.sender.clone());
+                tokio::spawn(async move {
+                    let result = phone.respond(&challenge, answer.decision, &answer.number);
+                    let answered = Event::Answered {
+                        result: result.await,
+                        challenge_id: challenge.id().to_owned(),
+                    };
+                    // The user may have left meanwhile.
+                    drop(answers.send(answered).await);
+                });
             }
         }
+        // Where the card is not redrawn in place, a digit is no reason to write
+        // it again; what another key brought about is.
+        self.refresh(screen, matches!(key, Key::Char(c) if !c.is_ascii_digit()))?;
+        Ok(true)
     }
 
-    fn heard(&mut self, news: Feed) -> std::io::Result<()> {
-        let words = match news {
+    fn heard(&mut self, news: Feed) -> Vec<String> {
+        match news {
             Feed::Challenge(challenge) => {
                 self.handset.offer(*challenge);
                 Vec::new()
@@ -136,47 +167,37 @@ impl InHand<'_> {
             }
             Feed::Untrusted(PhoneError::Expired) | Feed::Removed => Vec::new(),
             Feed::Untrusted(error) => {
-                let words = self.handset.texts().get(Text::Untrusted);
+                let words = self.texts().get(Text::Untrusted);
                 vec![format!("{words} ({})", plain_text(&error.to_string()))]
             }
             Feed::Connected if std::mem::take(&mut self.lost) => {
-                vec![self.handset.texts().get(Text::Connected)]
+                vec![self.texts().get(Text::Connected)]
             }
             Feed::Connected => Vec::new(),
             Feed::Disconnected(_) if self.lost => Vec::new(),
             Feed::Disconnected(cause) => {
                 self.lost = true;
                 let cause = plain_text(&cause);
-                let arguments = [("cause", cause.as_str())];
-                vec![self.handset.texts().with(Text::Disconnected, &arguments)]
+                vec![self.texts().with(Text::Disconnected, &[("cause", &cause)])]
             }
-        };
-        self.tell(words)
-    }
-
-    /// The prompt first, so that words about an old one don't stand under it.
-    fn tell(&mut self, words: Vec<String>) -> std::io::Result<()> {
-        self.refresh(false)?;
-        words.iter().try_for_each(|line| self.screen.say(line))
+        }
     }
 
     /// `again`: the card is to be written again even if it is the same prompt's.
-    fn refresh(&mut self, again: bool) -> std::io::Result<()> {
-        let now = self
+    fn refresh(&mut self, screen: &mut Screen, again: bool) -> std::io::Result<()> {
+        let current = self
             .handset
             .current()
             .map(|challenge| challenge.id().to_owned());
-        let new = now != self.shown;
-        let card = self
-            .handset
-            .card(self.screen.columns(), self.screen.paint());
-        self.screen.card(card, new || again)?;
-        if new && let Some(challenge_id) = now.clone() {
+        let new = current != self.shown;
+        let card = self.handset.card(screen.columns(), screen.paint());
+        screen.card(card, new || again)?;
+        if new && let Some(challenge_id) = current.clone() {
             let phone = self.phone.clone();
             // Says only how far the prompt came: no loss if it does not arrive.
             tokio::spawn(async move { drop(phone.acknowledge(&challenge_id).await) });
         }
-        self.shown = now;
+        self.shown = current;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ mod in_hand;
 mod registration;
 
 pub use arguments::{Algorithm, PhoneArgs, PushEnvironmentArg, PushGateway};
-pub use in_hand::in_hand;
+pub(crate) use in_hand::InHand;
 
 use crate::fetch::FetchError;
 use crate::phone::{PhoneError, Road};
@@ -56,7 +56,7 @@ pub async fn run(args: PhoneArgs) -> Result<(), PhoneCommandError> {
     screen.say(&texts.with(Text::Enrolled, &arguments))?;
     let quit = if keys.is_terminal() { "q" } else { "Ctrl-C" };
     screen.say(&texts.with(Text::Waiting, &[("key", quit)]))?;
-    let result = in_hand(&phone, road, language, keys, &mut screen).await;
+    let result = in_hand::until_left(InHand::new(&phone, road, language), keys, &mut screen).await;
     if let Some(state) = &args.state {
         // Keys of the broker learned meanwhile.
         phone.save(state)?;

@@ -1,0 +1,266 @@
+//! The sign-in page's side: an identity provider with its API key.
+
+use std::time::Duration;
+
+use countersign_proto::v1::admin_service_client::AdminServiceClient;
+use countersign_proto::v1::approval_service_client::ApprovalServiceClient;
+use countersign_proto::v1::enrollment_service_client::EnrollmentServiceClient;
+use countersign_proto::v1::{
+    Authenticator, CancelChallengeRequest, Challenge, ChallengeState, CreateApiKeyRequest,
+    CreateChallengeRequest, CreateEnrollmentRequest, CreateEnrollmentResponse, CreateTenantRequest,
+    EnrollmentState, Role, SignInContext, Tenant, WaitChallengeRequest, WaitEnrollmentRequest,
+};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use super::error::{DemoError, expect};
+use super::installation::Installation;
+use crate::fetch::get_text;
+use crate::phone::{connect, system_clock};
+use crate::receipt::{Receipt, ReceiptCheck};
+
+/// How long one long poll lasts.
+const POLL: Duration = Duration::from_secs(30);
+
+/// `authorization: Bearer …` on every call.
+#[derive(Clone)]
+struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    fn new(api_key: &str) -> Result<Self, DemoError> {
+        format!("Bearer {api_key}")
+            .parse()
+            .map(Self)
+            .map_err(|_| DemoError::missing("api key"))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(
+        &mut self,
+        mut request: tonic::Request<()>,
+    ) -> Result<tonic::Request<()>, tonic::Status> {
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Authenticated = InterceptedService<Channel, Bearer>;
+
+/// An identity provider of one organisation.
+#[derive(Clone)]
+pub struct IdentityProvider {
+    approvals: ApprovalServiceClient<Authenticated>,
+    enrollments: EnrollmentServiceClient<Authenticated>,
+    /// The organisation.
+    pub tenant: Tenant,
+    api_key_id: String,
+    http: String,
+}
+
+impl std::fmt::Debug for IdentityProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IdentityProvider({})", self.api_key_id)
+    }
+}
+
+/// A sign-in that waits for an approval.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// As issued.
+    pub challenge: Challenge,
+}
+
+impl IdentityProvider {
+    /// Adds an organisation and makes an API key for it, as an operator would.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`], [`DemoError::Phone`] without a connection.
+    pub async fn new(installation: &Installation, organisation: &str) -> Result<Self, DemoError> {
+        let channel = connect(&installation.grpc, None).await?;
+        let operator = Bearer::new(&installation.admin_key)?;
+        let mut admin = AdminServiceClient::with_interceptor(channel.clone(), operator);
+        let request = CreateTenantRequest {
+            display_name: organisation.to_owned(),
+            policy: None,
+        };
+        let tenant = admin
+            .create_tenant(request)
+            .await
+            .map_err(DemoError::call("CreateTenant"))?
+            .into_inner()
+            .tenant
+            .ok_or_else(|| DemoError::missing("tenant"))?;
+        let request = CreateApiKeyRequest {
+            tenant_id: tenant.tenant_id.clone(),
+            role: Role::Idp.into(),
+            display_name: "demo sign-in page".to_owned(),
+        };
+        let made = admin
+            .create_api_key(request)
+            .await
+            .map_err(DemoError::call("CreateApiKey"))?
+            .into_inner();
+        let bearer = Bearer::new(&made.api_key)?;
+        Ok(Self {
+            approvals: ApprovalServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            enrollments: EnrollmentServiceClient::with_interceptor(channel, bearer),
+            tenant,
+            api_key_id: made.key.unwrap_or_default().api_key_id,
+            http: installation.http.clone(),
+        })
+    }
+
+    /// Makes a ticket for a phone of `user_id`.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn enroll(&self, user_id: &str) -> Result<CreateEnrollmentResponse, DemoError> {
+        let request = CreateEnrollmentRequest {
+            user_id: user_id.to_owned(),
+            ttl: None,
+        };
+        let mut enrollments = self.enrollments.clone();
+        let response = enrollments.create_enrollment(request).await;
+        Ok(response
+            .map_err(DemoError::call("CreateEnrollment"))?
+            .into_inner())
+    }
+
+    /// Waits until the ticket was redeemed; the new device.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`], or [`DemoError::Unexpected`] when the ticket died.
+    pub async fn enrolled(&self, enrollment_id: &str) -> Result<Authenticator, DemoError> {
+        let mut enrollments = self.enrollments.clone();
+        loop {
+            let request = WaitEnrollmentRequest {
+                enrollment_id: enrollment_id.to_owned(),
+                timeout: Some(duration(POLL)),
+            };
+            let response = enrollments
+                .wait_enrollment(request)
+                .await
+                .map_err(DemoError::call("WaitEnrollment"))?
+                .into_inner();
+            if response.state() == EnrollmentState::Open {
+                continue;
+            }
+            expect("enrolment", response.state(), EnrollmentState::Redeemed)?;
+            return response
+                .authenticator
+                .ok_or_else(|| DemoError::missing("authenticator"));
+        }
+    }
+
+    /// Asks for an approval of a sign-in by `user_id`, right after the password.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn sign_in(&self, user_id: &str) -> Result<SignIn, DemoError> {
+        let request = CreateChallengeRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            user_id: user_id.to_owned(),
+            context: Some(SignInContext {
+                application_name: "Webmail".to_owned(),
+                client_address: "198.51.100.7".to_owned(),
+                location: "Gent, België".to_owned(),
+                user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut approvals = self.approvals.clone();
+        let challenge = approvals
+            .create_challenge(request)
+            .await
+            .map_err(DemoError::call("CreateChallenge"))?
+            .into_inner()
+            .challenge
+            .ok_or_else(|| DemoError::missing("challenge"))?;
+        Ok(SignIn { challenge })
+    }
+
+    /// Waits for the decision.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn decided(&self, challenge_id: &str) -> Result<Challenge, DemoError> {
+        let mut approvals = self.approvals.clone();
+        loop {
+            let request = WaitChallengeRequest {
+                challenge_id: challenge_id.to_owned(),
+                timeout: Some(duration(POLL)),
+            };
+            let challenge = approvals
+                .wait_challenge(request)
+                .await
+                .map_err(DemoError::call("WaitChallenge"))?
+                .into_inner()
+                .challenge
+                .ok_or_else(|| DemoError::missing("challenge"))?;
+            if challenge.state() != ChallengeState::Pending {
+                return Ok(challenge);
+            }
+        }
+    }
+
+    /// Gives the sign-in up.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn cancel(&self, challenge_id: &str) -> Result<(), DemoError> {
+        let request = CancelChallengeRequest {
+            challenge_id: challenge_id.to_owned(),
+        };
+        let mut approvals = self.approvals.clone();
+        let response = approvals.cancel_challenge(request).await;
+        response.map_err(DemoError::call("CancelChallenge"))?;
+        Ok(())
+    }
+
+    /// Checks the receipt of a decision against the broker's published keys,
+    /// and that it is about this challenge.
+    ///
+    /// # Errors
+    /// [`DemoError::Fetch`], [`DemoError::Receipt`], [`DemoError::Unexpected`].
+    pub async fn check_receipt(&self, challenge: &Challenge) -> Result<Receipt, DemoError> {
+        let jwks = get_text(&format!("{}/.well-known/jwks.json", self.http)).await?;
+        let receipt = ReceiptCheck::new(&jwks, &self.api_key_id, system_clock()())?
+            .check(&challenge.receipt)?;
+        let state = challenge.state().as_str_name();
+        let decision = state.trim_start_matches("CHALLENGE_STATE_").to_owned();
+        expect(
+            "decision in the receipt",
+            receipt.claims.decision.clone(),
+            decision,
+        )?;
+        expect(
+            "challenge in the receipt",
+            &receipt.claims.jti,
+            &challenge.challenge_id,
+        )?;
+        expect(
+            "user in the receipt",
+            &receipt.claims.sub,
+            &challenge.user_id,
+        )?;
+        expect(
+            "device in the receipt",
+            &receipt.claims.device_id,
+            &challenge.decided_by_device_id,
+        )?;
+        Ok(receipt)
+    }
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+}
