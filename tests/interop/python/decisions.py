@@ -40,9 +40,7 @@ def approve(world, algorithm):
     equal(body.expire_time.ToSeconds() - body.create_time.ToSeconds(), 60, "life of a challenge")
 
     phone.acknowledge(challenge.challenge_id)
-    deliveries = idp.get(challenge.challenge_id).deliveries
-    shown = protos.challenge.DELIVERY_STATE_SHOWN
-    equal([(d.device_id, d.state) for d in deliveries], [(phone.device_id, shown)], "deliveries")
+    wait_until_shown(idp, challenge, phone)
 
     answer = phone.respond(signed, "APPROVE", challenge.number_to_match)
     ended(answer, "APPROVED", "USER_APPROVED")
@@ -53,6 +51,16 @@ def approve(world, algorithm):
     equal(phone.pending(), [], "pending after the answer")
     idp.check_receipt(decided, phone, "APPROVE")
     equal(idp.get(challenge.challenge_id), decided, "reading the outcome again")
+
+
+def wait_until_shown(idp, challenge, phone) -> None:
+    """The page learns that the user sees the prompt."""
+    for change in idp.watch(challenge.challenge_id):
+        (delivery,) = change.deliveries
+        equal(delivery.device_id, phone.device_id, "device of the delivery")
+        if delivery.state == protos.challenge.DELIVERY_STATE_SHOWN:
+            return
+    raise AssertionError("decided before it was shown")
 
 
 @for_both_algorithms("deny")

@@ -10,13 +10,14 @@ import types
 
 import calls
 import decisions
+import rotation
 import service
 from broker import Broker
 from checks import run
 from identity_provider import IdentityProvider
 
 # Importing them registers their scenarios.
-SCENARIO_MODULES = (calls, decisions, service)
+SCENARIO_MODULES = (calls, decisions, rotation, service)
 
 
 def prepare(broker: Broker) -> types.SimpleNamespace:
