@@ -393,6 +393,14 @@ async fn failures_are_one_sentence_and_an_exit_code() {
         listener.local_addr().unwrap()
     };
     let unused = format!("http://{unused}");
+    // Hangs up on whoever comes, as a TLS port does on a plain client.
+    let rude = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs_up = format!("http://{}", rude.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            drop(rude.accept().await);
+        }
+    });
     let create = &["tenant", "create", ""];
     type Case<'a> = (&'a [&'a str], &'a str, Option<&'a str>, i32, &'a str);
     let cases: &[Case<'_>] = &[
@@ -444,6 +452,13 @@ async fn failures_are_one_sentence_and_an_exit_code() {
             Some(ADMIN_KEY),
             69,
             "tcp connect error: Connection refused (os error 111)\n",
+        ),
+        (
+            &["tenant", "list"],
+            &hangs_up,
+            Some(ADMIN_KEY),
+            69,
+            "; is it the gRPC port, and https:// if it speaks TLS?\n",
         ),
     ];
     for (arguments, address, key, expected, message) in cases {

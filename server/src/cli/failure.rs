@@ -78,6 +78,16 @@ impl Failure {
     /// broker's sentence, its stable reason, the field at fault and when to
     /// try again (`google.rpc` details).
     pub(super) fn from_status(status: &Status) -> Self {
+        // Made on this side: the broker never answered.
+        if let Some(cause) = status.source() {
+            return Self::new(
+                Kind::Unavailable,
+                format!(
+                    "the connection failed: {}; is it the gRPC port, and https:// if it speaks TLS?",
+                    chain(cause)
+                ),
+            );
+        }
         let kind = match status.code() {
             Code::Unavailable | Code::DeadlineExceeded => Kind::Unavailable,
             Code::PermissionDenied | Code::Unauthenticated => Kind::Permission,
@@ -93,10 +103,10 @@ impl Failure {
             .map(|details| details.field_violations.as_slice())
             .unwrap_or_default()
         {
-            append(
-                &mut message,
-                format_args!("; {}: {}", violation.field, violation.description),
-            );
+            let fault = format!("{}: {}", violation.field, violation.description);
+            if !message.contains(&fault) {
+                append(&mut message, format_args!("; {fault}"));
+            }
         }
         if let Some(delay) = details.retry_info().and_then(|details| details.retry_delay) {
             append(

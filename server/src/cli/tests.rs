@@ -133,6 +133,14 @@ fn a_status_becomes_one_sentence() {
             (Kind::Permission, "this key may not do that [ROLE_REQUIRED]"),
         ),
         (
+            Status::with_error_details(
+                Code::InvalidArgument,
+                "user_id: is required",
+                ErrorDetails::with_bad_request_violation("user_id", "is required"),
+            ),
+            (Kind::Failed, "user_id: is required [InvalidArgument]"),
+        ),
+        (
             Status::unauthenticated("no"),
             (Kind::Permission, "no [Unauthenticated]"),
         ),
