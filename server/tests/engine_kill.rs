@@ -103,11 +103,11 @@ fn what_was_acknowledged_outlives_sigkill() {
     let mut acked: BTreeMap<u64, u64> = BTreeMap::new();
     for round in 0..20 {
         let mut child = start(&store);
-        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         // A different number of answers each time, so that it dies at
         // different points of a batch.
         let mut answers = 1000 + 37 * round;
-        while let Some(line) = lines.next() {
+        for line in lines {
             let line = line.unwrap();
             if let Some((_, ack)) = line.split_once("ack ") {
                 // What was written of a last line does not count.

@@ -6,9 +6,10 @@
 //! was acknowledged before the cut must be there, and no command may be half
 //! there.
 //!
-//! `POWER_LOSS_SEED` repeats a run's cuts on a new recording,
+//! `POWER_LOSS_SEED` repeats a run's cuts on a new recording;
 //! `POWER_LOSS_IMAGES`, `POWER_LOSS_WRITERS` and `POWER_LOSS_ROUNDS` make it
-//! larger; `POWER_LOSS_KEEP=DIRECTORY` keeps the images that failed.
+//! larger; `POWER_LOSS_KEEP=DIRECTORY` keeps the images that failed;
+//! `POWER_LOSS_STRICT=1` lets nothing but its directory's sync keep a name.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -26,11 +27,12 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use countersign_server::store::engine::{Engine, EngineOptions, OpenError, Snapshot};
+use countersign_server::store::engine::{Engine, EngineOptions, OpenError, Snapshot, Tx};
 use model::{Disk, Image, Random, Record};
 
 /// How many audit entries a writer leaves behind its current one.
@@ -58,19 +60,26 @@ fn audit_value(writer: u64, n: u64) -> String {
 
 /// The process that is recorded: each writer moves its state on, adds an audit
 /// entry and removes an old one, all in one command, and notes what was
-/// acknowledged.
+/// acknowledged. All generations but the last end in the middle of that.
 #[test]
 #[ignore = "run by the others as a process of its own"]
 fn child() {
     let Some(root) = std::env::var_os("RECORDER_ROOT").map(PathBuf::from) else {
         return;
     };
+    let (writers, rounds) = (setting("CHILD_WRITERS", 0), setting("CHILD_ROUNDS", 0));
+    let last = std::env::var_os("CHILD_LAST").is_some();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .build()
         .unwrap();
     runtime.block_on(async {
-        let engine = Engine::create(&root.join("store"), EngineOptions::default()).unwrap();
+        let store = root.join("store");
+        let engine = if store.exists() {
+            Engine::open(&store, EngineOptions::default()).unwrap()
+        } else {
+            Engine::create(&store, EngineOptions::default()).unwrap()
+        };
         let path = root.join("acks");
         let acks = File::options()
             .append(true)
@@ -78,47 +87,69 @@ fn child() {
             .open(path)
             .unwrap();
         let acks = Arc::new(acks);
-        let rounds = setting("POWER_LOSS_ROUNDS", 150);
-        let mut running = tokio::task::JoinSet::new();
-        for writer in 1..=setting("POWER_LOSS_WRITERS", 48) {
-            let (engine, acks) = (engine.clone(), Arc::clone(&acks));
-            running.spawn(async move {
-                for n in 1..=rounds {
-                    let command = move |tx: &mut countersign_server::store::engine::Tx<'_>| {
+        let (enough, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        for writer in 1..=writers {
+            let (engine, acks, enough) = (engine.clone(), Arc::clone(&acks), enough.clone());
+            tokio::spawn(async move {
+                for round in 1.. {
+                    let command = move |tx: &mut Tx<'_>| {
+                        let n = 1 + tx.get(state_key(writer).as_bytes()).map_or(0, count);
                         tx.put(state_key(writer), state_value(writer, n));
                         tx.put(audit_key(writer, n), audit_value(writer, n));
                         if n > TRAIL {
                             tx.delete(audit_key(writer, n - TRAIL));
                         }
-                        Ok::<_, Infallible>(())
+                        Ok::<_, Infallible>(n)
                     };
-                    engine.write(command).await.unwrap().unwrap();
+                    let n = engine.write(command).await.unwrap().unwrap();
                     (&*acks)
                         .write_all(format!("{writer} {n}\n").as_bytes())
                         .unwrap();
+                    if round == rounds {
+                        enough.send(()).unwrap();
+                        if last {
+                            break;
+                        }
+                    }
                 }
             });
         }
-        while let Some(ended) = running.join_next().await {
-            ended.unwrap();
+        drop(enough);
+        for _ in 0..writers {
+            ended.recv().await.unwrap();
         }
-        let stats = engine.stats();
-        println!("batches {} syncs {}", stats.batches, stats.syncs);
-        fs::write(root.join("syncs"), stats.syncs.to_string()).unwrap();
-        // Not closed: what closing adds must not be needed.
+        if last {
+            fs::write(root.join("syncs"), engine.stats().syncs.to_string()).unwrap();
+        }
+        // Neither closed nor dropped: what that adds must not be needed.
         std::process::exit(0);
     });
+}
+
+fn count(state: Vec<u8>) -> u64 {
+    str::from_utf8(&state[..8]).unwrap().parse().unwrap()
+}
+
+/// How much a recorded process does.
+#[derive(Clone, Copy)]
+struct Work {
+    /// How often the process is started on the same store.
+    generations: u64,
+    writers: u64,
+    /// Commands of each writer per generation, at least.
+    rounds: u64,
 }
 
 struct Recording {
     root: PathBuf,
     _dir: tempfile::TempDir,
     records: Vec<Record>,
-    /// Syncs of the log that the engine counted.
+    work: Work,
+    /// Syncs of the log that the engine counted in the last generation.
     syncs: u64,
 }
 
-fn record(deaf: bool, rounds: u64) -> Recording {
+fn record(work: Work, deaf: bool) -> Recording {
     let dir = tempfile::tempdir().unwrap();
     let library = dir.path().join("recorder.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_loss/recorder.c");
@@ -133,29 +164,42 @@ fn record(deaf: bool, rounds: u64) -> Recording {
     let root = dir.path().join("disk");
     fs::create_dir(&root).unwrap();
     let log = dir.path().join("log");
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "child", "--ignored", "--nocapture"])
-        .env("LD_PRELOAD", &library)
-        .env("RECORDER_ROOT", &root)
-        .env("RECORDER_LOG", &log);
-    if std::env::var_os("POWER_LOSS_ROUNDS").is_none() {
-        child.env("POWER_LOSS_ROUNDS", rounds.to_string());
+    for generation in 1..=work.generations {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args(["--exact", "child", "--ignored", "--nocapture"])
+            .env("LD_PRELOAD", &library)
+            .env("RECORDER_ROOT", &root)
+            .env("RECORDER_LOG", &log)
+            .env("CHILD_WRITERS", work.writers.to_string())
+            .env("CHILD_ROUNDS", work.rounds.to_string());
+        if generation == work.generations {
+            child.env("CHILD_LAST", "1");
+        }
+        if deaf {
+            child.env("RECORDER_DEAF", "1");
+        }
+        let ended = child.output().unwrap();
+        assert!(
+            ended.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
     }
-    if deaf {
-        child.env("RECORDER_DEAF", "1");
-    }
-    assert!(child.status().unwrap().success());
     let syncs = fs::read_to_string(root.join("syncs"))
         .unwrap()
         .parse()
         .unwrap();
     let log = fs::read(log).unwrap();
-    println!("{} bytes recorded, {syncs} syncs", log.len());
+    println!(
+        "{} bytes recorded, {syncs} syncs in the last generation",
+        log.len()
+    );
     Recording {
         records: model::parse(&log),
         root,
         _dir: dir,
+        work,
         syncs,
     }
 }
@@ -170,13 +214,33 @@ impl Recording {
         }
     }
 
+    /// From where to where each generation created or opened its store.
+    fn starts(&self) -> Vec<Range<usize>> {
+        let opens_lock = self.handles("store/lock");
+        let opens_acks = self.handles("acks");
+        let mut starts = Vec::new();
+        let mut start = 0;
+        for (at, record) in self.records.iter().enumerate() {
+            if opens_lock(record).is_some() {
+                start = at;
+            } else if opens_acks(record).is_some() {
+                starts.push(start..at);
+            }
+        }
+        starts
+    }
+
     fn cut(&self, images: usize, mut random: Random) -> Vec<String> {
         let keep = std::env::var_os("POWER_LOSS_KEEP").map(PathBuf::from);
         let mut cuts: Vec<usize> = (0..images)
             .map(|_| random.below(self.records.len()))
             .collect();
-        // The creation is a small part of the recording.
-        cuts.extend((0..images / 10).map(|_| random.below(80)));
+        // Creating and opening are small parts of the recording.
+        let starts = self.starts();
+        cuts.extend((0..images / 2).map(|_| {
+            let start = &starts[random.below(starts.len())];
+            start.start + random.below(start.len())
+        }));
         cuts.sort_unstable();
         let opens_acks = self.handles("acks");
         let mut acks = None;
@@ -200,10 +264,10 @@ impl Recording {
                 }
             }
             position = cut;
-            let place = tempfile::tempdir().unwrap();
+            let place = scratch();
             let image = disk.cut(&mut random);
             let store = write_image(&self.root, &image, place.path());
-            if let Err(problem) = check(&store, &acked) {
+            if let Err(problem) = check(&store, self.work, &acked) {
                 failures.push(format!("cut at {cut}: {problem}"));
                 if let Some(keep) = &keep {
                     let again = keep.join(format!("{}-{cut}", failures.len()));
@@ -231,7 +295,7 @@ fn write_image(root: &Path, image: &Image, place: &Path) -> PathBuf {
     place.join("store")
 }
 
-fn check(store: &Path, acked: &BTreeMap<u64, u64>) -> Result<(), String> {
+fn check(store: &Path, work: Work, acked: &BTreeMap<u64, u64>) -> Result<(), String> {
     let engine = match Engine::open(store, EngineOptions::default()) {
         Ok(engine) => engine,
         // Cut during the creation, which must then work when repeated.
@@ -246,30 +310,52 @@ fn check(store: &Path, acked: &BTreeMap<u64, u64>) -> Result<(), String> {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let looked = engine.read(|snapshot| {
-            // One more may have been committed than was acknowledged.
-            (1..=setting("POWER_LOSS_WRITERS", 48)).try_for_each(|writer| {
-                let acked = acked.get(&writer).copied().unwrap_or(0);
-                check_writer(snapshot, writer, acked)
-            })
-        });
-        looked.await.map_err(|error| error.to_string())??;
-        // And it still takes changes.
+        check_all(&engine, work, acked).await?;
+        // It still takes changes, and a later start finds them and the rest.
         let write = engine.write(|tx| {
             tx.put("after", "1");
             Ok::<_, Infallible>(())
         });
-        write.await.map_err(|error| error.to_string()).map(|_| ())
+        let Ok(()) = write.await.map_err(|error| error.to_string())?;
+        engine.close().await.map_err(|error| error.to_string())?;
+        let engine = Engine::open(store, EngineOptions::default())
+            .map_err(|error| format!("the second time: {error}"))?;
+        check_all(&engine, work, acked)
+            .await
+            .map_err(|error| format!("the second time: {error}"))?;
+        let after = engine.read(|snapshot| snapshot.get(b"after")).await;
+        match after {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("the change after the cut: {other:?}")),
+        }
     })
 }
 
-fn check_writer(snapshot: &mut Snapshot<'_>, writer: u64, acked: u64) -> Result<(), String> {
+async fn check_all(engine: &Engine, work: Work, acked: &BTreeMap<u64, u64>) -> Result<(), String> {
+    let looked = engine.read(|snapshot| {
+        (1..=work.writers).try_for_each(|writer| {
+            let acked = acked.get(&writer).copied().unwrap_or(0);
+            check_writer(snapshot, writer, acked, work.generations)
+        })
+    });
+    looked.await.map_err(|error| error.to_string())?
+}
+
+/// A directory in memory where there is one: the images need no syncing.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+fn check_writer(
+    snapshot: &mut Snapshot<'_>,
+    writer: u64,
+    acked: u64,
+    generations: u64,
+) -> Result<(), String> {
     let state = snapshot.get(state_key(writer).as_bytes());
-    let n = match &state {
-        None => 0,
-        Some(state) => str::from_utf8(&state[..8]).unwrap().parse().unwrap(),
-    };
-    if n < acked || n > acked + 1 {
+    let n = state.clone().map_or(0, count);
+    // Each generation may have committed one more than it acknowledged.
+    if n < acked || n > acked + generations {
         return Err(format!("writer {writer}: {acked} acknowledged, {n} found"));
     }
     if n > 0 && state.as_deref() != Some(state_value(writer, n).as_bytes()) {
@@ -298,38 +384,51 @@ fn check_writer(snapshot: &mut Snapshot<'_>, writer: u64, acked: u64) -> Result<
 fn acknowledged_changes_survive_a_power_cut() {
     let seed = setting("POWER_LOSS_SEED", u64::from(std::process::id()));
     println!("POWER_LOSS_SEED={seed}");
-    let recording = record(false, 150);
+    let images = setting("POWER_LOSS_IMAGES", 30) as usize;
+    // Many small batches over several starts; then batches as large as they
+    // get.
+    for (generations, writers, rounds) in [(4, 48, 60), (2, 600, 12)] {
+        let work = Work {
+            generations,
+            writers: setting("POWER_LOSS_WRITERS", writers),
+            rounds: setting("POWER_LOSS_ROUNDS", rounds),
+        };
+        let recording = record(work, false);
+        one_sync_per_batch(&recording);
+        let failures = recording.cut(images, Random(seed));
+        let count = failures.len();
+        assert!(failures.is_empty(), "{count} of {images}: {failures:#?}");
+    }
+}
 
-    // One sync of the log per batch, by the engine's count and the system's.
+/// By the engine's own count and by what the system was asked.
+fn one_sync_per_batch(recording: &Recording) {
     let opens_log = recording.handles("store/db");
     let opens_acks = recording.handles("acks");
-    let mut logs = Vec::new();
-    let mut syncs = None;
+    let mut log = None;
+    let mut syncs = 0;
     for record in &recording.records {
-        logs.extend(opens_log(record));
+        log = opens_log(record).or(log);
         if opens_acks(record).is_some() {
-            // The store is there; count from here.
-            syncs = Some(0);
+            // A generation begins its work.
+            syncs = 0;
         }
-        if let (Record::SyncEnd { handle }, Some(syncs)) = (record, &mut syncs) {
-            *syncs += u64::from(logs.last() == Some(handle));
+        if let Record::SyncEnd { handle } = record {
+            syncs += u64::from(log == Some(*handle));
         }
     }
-    assert_eq!(syncs, Some(recording.syncs));
-
-    let images = setting("POWER_LOSS_IMAGES", 100) as usize;
-    let failures = recording.cut(images, Random(seed));
-    assert!(
-        failures.is_empty(),
-        "{} images: {failures:#?}",
-        failures.len()
-    );
+    assert_eq!(syncs, recording.syncs);
 }
 
 /// The same with the engine's own sync unheard: if this found nothing, the
 /// test above would prove nothing.
 #[test]
 fn the_model_notices_a_missing_sync() {
-    let failures = record(true, 20).cut(20, Random(1));
-    assert!(failures.len() >= 10, "only {failures:#?}");
+    let work = Work {
+        generations: 1,
+        writers: 48,
+        rounds: 20,
+    };
+    let failures = record(work, true).cut(12, Random(1));
+    assert!(failures.len() >= 6, "only {failures:#?}");
 }

@@ -2,7 +2,9 @@
 //!
 //! Data is kept or lost in blocks of 4 KiB, names in the order in which they
 //! changed. A file's sync covers its own writes, a directory's sync the names
-//! in it; nothing else makes anything durable.
+//! in it; an fsync (not fdatasync) of a file also covers all earlier changes
+//! of names, as the ordered journals of ext4 and XFS do. Nothing else makes
+//! anything durable.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,11 @@ impl Random {
     }
 }
 
+/// Whether only a directory's own sync covers its names, as POSIX has it.
+fn strict() -> bool {
+    std::env::var_os("POWER_LOSS_STRICT").is_some()
+}
+
 /// One call, as the recorder wrote it down.
 pub enum Record {
     Open {
@@ -51,6 +58,7 @@ pub enum Record {
     },
     SyncBegin {
         handle: u32,
+        names: bool,
     },
     SyncEnd {
         handle: u32,
@@ -100,7 +108,10 @@ pub fn parse(mut log: &[u8]) -> Vec<Record> {
                 handle,
                 length: offset,
             },
-            4 => Record::SyncBegin { handle },
+            4 => Record::SyncBegin {
+                handle,
+                names: offset == 1,
+            },
             5 => Record::SyncEnd { handle },
             6 => {
                 let mut names = bytes.split(|byte| *byte == 0).map(path);
@@ -179,7 +190,7 @@ pub struct Disk {
     durable_names: BTreeMap<PathBuf, Node>,
     pending_names: Vec<(u64, NameChange)>,
     handles: HashMap<u32, Target>,
-    syncs_begun: HashMap<u32, VecDeque<u64>>,
+    syncs_begun: HashMap<u32, VecDeque<(u64, bool)>>,
 }
 
 /// Files (with their bytes) and directories (without) by path.
@@ -213,9 +224,9 @@ impl Disk {
             Record::Truncate { handle, length } => {
                 self.change(*handle, Change::Truncate(*length));
             }
-            Record::SyncBegin { handle } => {
+            Record::SyncBegin { handle, names } => {
                 let begun = self.syncs_begun.entry(*handle).or_default();
-                begun.push_back(self.clock);
+                begun.push_back((self.clock, *names));
             }
             Record::SyncEnd { handle } => self.synced(*handle),
             Record::Rename { from, to } => {
@@ -241,7 +252,7 @@ impl Disk {
     }
 
     fn synced(&mut self, handle: u32) {
-        let begun = self
+        let (begun, names) = self
             .syncs_begun
             .get_mut(&handle)
             .unwrap()
@@ -258,15 +269,23 @@ impl Disk {
                 }
             }
             Target::Directory(path) => {
-                let (covered, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending_names)
-                    .into_iter()
-                    .partition(|(at, change)| *at < begun && change.parent() == path);
-                for (_, change) in covered {
-                    change.apply(&mut self.durable_names);
-                }
-                self.pending_names = left;
+                let path = path.clone();
+                self.names_synced(|at, change| at < begun && change.parent() == path);
             }
         }
+        if names && !strict() {
+            self.names_synced(|at, _| at < begun);
+        }
+    }
+
+    fn names_synced(&mut self, covers: impl Fn(u64, &NameChange) -> bool) {
+        let (covered, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending_names)
+            .into_iter()
+            .partition(|(at, change)| covers(*at, change));
+        for (_, change) in covered {
+            change.apply(&mut self.durable_names);
+        }
+        self.pending_names = left;
     }
 
     /// What might be found after losing power now.

@@ -50,7 +50,12 @@ __attribute__((constructor)) static void start(void) {
   log_fd = (int)syscall(SYS_openat, AT_FDCWD, path,
                         O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (log_fd < 0) abort();
+  /* Processes that record one after the other must not share handles. */
+  next_handle = ((uint32_t)getpid() & 0xffff) << 16 | 1;
 }
+
+/* Lets a process end in the middle of its work, but not of a record. */
+__attribute__((destructor)) static void stop(void) { pthread_mutex_lock(&lock); }
 
 static int ours(const char *path) {
   return root != NULL && path != NULL && strncmp(path, root, root_len) == 0;
@@ -197,7 +202,8 @@ static int do_sync(int fd, long number, int hear) {
   uint32_t handle = handle_of(fd);
   if (handle == 0 || !hear) return (int)syscall(number, fd);
   pthread_mutex_lock(&lock);
-  record(SYNC_BEGIN, handle, 0, "", 0);
+  /* The offset tells fsync (1) from fdatasync (0). */
+  record(SYNC_BEGIN, handle, number == SYS_fsync, "", 0);
   pthread_mutex_unlock(&lock);
   int result = (int)syscall(number, fd);
   int kept = errno;
