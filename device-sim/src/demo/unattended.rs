@@ -7,12 +7,15 @@ use countersign_proto::v1::{
     Challenge, ChallengeState, Decision, DecisionReason, DeliveryState, KeyAlgorithm, authenticator,
 };
 
+use jiff::tz::TimeZone;
+
 use super::error::{DemoError, expect};
 use super::identity_provider::IdentityProvider;
 use super::installation::Installation;
 use super::road::{APNS, FCM, Service};
 use crate::gateway::{Push, Pushes};
 use crate::phone::{Phone, Ticket, VerifiedChallenge};
+use crate::prompt::Handset;
 use crate::terminal::Screen;
 
 const ORGANISATION: &str = "Eagle IT BVBA";
@@ -99,7 +102,7 @@ async fn enroll(
         .ok_or_else(|| DemoError::missing("push token"))?;
     let phone = Phone::enroll(options).await?;
     story.note(&format!(
-        "the phone makes a {} key, redeems the ticket and pins the broker's key",
+        "the phone makes its key ({}), redeems the ticket and pins the broker's key",
         match service.algorithm {
             KeyAlgorithm::P256 => "P-256",
             _ => "Ed25519",
@@ -155,17 +158,13 @@ async fn sign_in(
     tells_nothing(&push, user)?;
 
     let prompt = fetch(device, &challenge).await?;
-    let body = prompt.body();
-    let context = body.context.clone().unwrap_or_default();
-    story.note(&format!(
-        "the phone fetches the challenge, checks the signature and shows: {}, {}, {}, {}",
-        body.organisation, body.user_id, context.application_name, context.location
-    ))?;
-    device.phone.acknowledge(prompt.id()).await?;
+    story.note("the phone fetches the challenge, checks the broker's signature and shows:")?;
     let number = match decision {
         Decision::Approve => challenge.number_to_match.as_str(),
         _ => "",
     };
+    story.card(&device.phone, prompt.clone(), number)?;
+    device.phone.acknowledge(prompt.id()).await?;
     device.phone.respond(&prompt, decision, number).await?;
 
     let decided = in_time("the decision", idp.decided(&challenge.challenge_id)).await?;
@@ -182,15 +181,22 @@ async fn sign_in(
     )?;
     let delivery = decided.deliveries.first().map(|delivery| delivery.state());
     expect("delivery", delivery, Some(DeliveryState::Answered))?;
-    story.note(&format!("the page is told: {}", state.as_str_name()))?;
+    let reason = decided.reason().as_str_name();
+    story.note(&format!(
+        "the page is told: {} ({reason})",
+        state.as_str_name()
+    ))?;
 
     let receipt = idp.check_receipt(&decided).await?;
     let answered = receipt.response.map(|response| response.decision());
     expect("answer in the receipt", answered, Some(decision))?;
     story.good(&format!(
-        "   the receipt holds: {} by {}, signed by the broker and by the phone itself",
+        "   the receipt holds: {}, signed by the broker and by the phone itself{}",
         receipt.claims.decision,
-        receipt.claims.amr.join(" "),
+        match receipt.claims.amr.join(" ") {
+            amr if amr.is_empty() => amr,
+            amr => format!(" (amr: {amr})"),
+        },
     ))
 }
 
@@ -266,6 +272,22 @@ impl Story<'_> {
 
     fn note(&mut self, text: &str) -> Result<(), DemoError> {
         self.say(&format!("   {text}"))
+    }
+
+    /// The prompt as the phone's owner sees it, with the number typed.
+    fn card(
+        &mut self,
+        phone: &Phone,
+        prompt: VerifiedChallenge,
+        number: &str,
+    ) -> Result<(), DemoError> {
+        let mut handset = Handset::new(phone.language(), TimeZone::system());
+        handset.offer(prompt);
+        for digit in number.chars() {
+            handset.press(digit);
+        }
+        let card = handset.card(66, self.screen.paint());
+        card.iter().try_for_each(|line| self.note(line))
     }
 
     fn good(&mut self, text: &str) -> Result<(), DemoError> {

@@ -1,5 +1,6 @@
 //! What can go wrong on the phone's side.
 
+use countersign_proto::v1::{ChallengeState, DecisionReason};
 use tonic_types::StatusExt as _;
 
 /// Why the phone could not, or would not, do what was asked.
@@ -77,6 +78,27 @@ impl PhoneError {
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         error_reason(self.status()?)
+    }
+}
+
+impl PhoneError {
+    /// How the challenge had ended when an answer came too late.
+    #[must_use]
+    pub fn ended(&self) -> Option<(ChallengeState, DecisionReason)> {
+        let info = self.status()?.get_details_error_info()?;
+        if info.reason != "ALREADY_DECIDED" {
+            return None;
+        }
+        let named = |name| {
+            info.metadata
+                .get(name)
+                .map(String::as_str)
+                .unwrap_or_default()
+        };
+        Some((
+            ChallengeState::from_str_name(named("state")).unwrap_or_default(),
+            DecisionReason::from_str_name(named("decision_reason")).unwrap_or_default(),
+        ))
     }
 }
 

@@ -79,10 +79,10 @@ enum Broken {
 
 impl From<PhoneError> for Broken {
     fn from(error: PhoneError) -> Self {
-        let clock = error
-            .reason()
-            .is_some_and(|reason| reason.contains("CLOCK"));
-        if error.code() == Some(tonic::Code::Unauthenticated) && !clock {
+        let reason = error.reason().unwrap_or_default();
+        if error.code() == Some(tonic::Code::Unauthenticated)
+            && matches!(reason.as_str(), "BAD_CREDENTIALS" | "")
+        {
             return Self::Removed;
         }
         Self::Lost(error.to_string())

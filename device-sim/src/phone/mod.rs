@@ -7,6 +7,7 @@
 //! so that tests can play a phone that misbehaves.
 
 mod app;
+mod calls;
 mod clock;
 mod connection;
 mod device_key;
@@ -19,7 +20,8 @@ mod subscription;
 mod trusted_keys;
 mod verified;
 
-pub use app::{Pending, Phone, method};
+pub use app::Phone;
+pub use calls::{Pending, method};
 pub use clock::{Now, fixed_offset, system_clock, timestamp};
 pub use connection::connect;
 pub use device_key::DeviceKey;

@@ -117,14 +117,14 @@ impl Handset {
         let (gone, words) = match result {
             Ok(response) => (true, self.texts.get(done(response))),
             Err(PhoneError::Expired) => (true, self.texts.get(Text::Expired)),
-            Err(error) if error.code() == Some(tonic::Code::FailedPrecondition) => {
-                (true, self.texts.get(Text::WithdrawnAnswered))
-            }
-            Err(error) => {
-                let cause = plain_text(&error.to_string());
-                let words = self.texts.with(Text::AnswerFailed, &[("cause", &cause)]);
-                (!may_be_repeated(error), words)
-            }
+            Err(error) => match error.ended() {
+                Some((state, reason)) => (true, self.texts.get(over(state, reason))),
+                None => {
+                    let cause = plain_text(&error.to_string());
+                    let words = self.texts.with(Text::AnswerFailed, &[("cause", &cause)]);
+                    (is_final(error), words)
+                }
+            },
         };
         if let Some(position) = self.position(challenge_id) {
             if gone {
@@ -143,12 +143,7 @@ impl Handset {
         if shown.sending {
             return None;
         }
-        let text = match (withdrawal.state(), withdrawal.reason()) {
-            (ChallengeState::Expired, _) => Text::Expired,
-            (ChallengeState::Approved | ChallengeState::Denied, _) => Text::WithdrawnAnswered,
-            (_, DecisionReason::Superseded) => Text::WithdrawnSuperseded,
-            _ => Text::Withdrawn,
-        };
+        let text = over(withdrawal.state(), withdrawal.reason());
         Some(self.texts.get(text))
     }
 
@@ -219,17 +214,28 @@ fn done(response: &RespondResponse) -> Text {
     }
 }
 
-/// Whether the answer may simply not have arrived.
-fn may_be_repeated(error: &PhoneError) -> bool {
+/// A prompt that ended without this phone.
+fn over(state: ChallengeState, reason: DecisionReason) -> Text {
+    match (state, reason) {
+        (ChallengeState::Expired, _) => Text::Expired,
+        (ChallengeState::Approved | ChallengeState::Denied, _) => Text::WithdrawnAnswered,
+        (_, DecisionReason::Superseded) => Text::WithdrawnSuperseded,
+        _ => Text::Withdrawn,
+    }
+}
+
+/// Whether the same answer would be refused again. Otherwise it may simply not
+/// have arrived, or the phone's clock can be set right.
+fn is_final(error: &PhoneError) -> bool {
     use tonic::Code;
     matches!(
         error.code(),
-        None | Some(
-            Code::Unavailable
-                | Code::DeadlineExceeded
-                | Code::Unknown
-                | Code::Cancelled
-                | Code::ResourceExhausted
+        Some(
+            Code::NotFound
+                | Code::InvalidArgument
+                | Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::Unimplemented
         )
     )
 }
@@ -239,6 +245,7 @@ mod tests {
     use std::time::Duration;
 
     use countersign_proto::v1::Decision;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
@@ -333,8 +340,34 @@ mod tests {
         let said = handset.answered("c-1", &refused(tonic::Code::Unavailable));
         assert!(said.contains("did not arrive"), "{said}");
         assert!(matches!(handset.press('d'), Typed::Answer { .. }));
-        handset.answered("c-1", &refused(tonic::Code::FailedPrecondition));
+        handset.answered("c-1", &refused(tonic::Code::PermissionDenied));
         assert!(handset.current().is_none());
+    }
+
+    #[test]
+    fn an_answer_that_came_too_late_is_told_how_it_ended() {
+        let cases = [
+            ("EXPIRED", "TIMED_OUT", "expired"),
+            ("APPROVED", "USER_APPROVED", "answered already"),
+            ("CANCELLED", "SUPERSEDED", "newer one"),
+        ];
+        for (state, reason, words) in cases {
+            let mut handset = handset();
+            assert!(matches!(handset.press('a'), Typed::Answer { .. }));
+            let metadata = [
+                ("state".to_owned(), format!("CHALLENGE_STATE_{state}")),
+                (
+                    "decision_reason".to_owned(),
+                    format!("DECISION_REASON_{reason}"),
+                ),
+            ];
+            let details = ErrorDetails::with_error_info("ALREADY_DECIDED", "countersign", metadata);
+            let status =
+                tonic::Status::with_error_details(tonic::Code::FailedPrecondition, "no", details);
+            let said = handset.answered("c-1", &Err(status.into()));
+            assert!(said.contains(words), "{said}");
+            assert!(handset.current().is_none());
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_proto::v1::{ChallengeState, Decision, DecisionReason, SignInContext, Withdrawal};
+use countersign_proto::v1::{
+    ChallengeState, Decision, DecisionReason, Gateway, SignInContext, Withdrawal,
+};
+use device_sim::gateway::{Gateways, GatewaysConfig};
 use device_sim::phone::EnrollmentUri;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -115,6 +118,38 @@ async fn a_person_approves_in_dutch_after_a_restart() {
     assert_eq!(responses[0].decision(), Decision::Approve);
     assert_eq!(responses[0].number, "42");
     assert_eq!(*broker.acknowledged.lock(), ["c-1"]);
+}
+
+#[tokio::test]
+async fn a_phone_woken_by_pushes_gets_a_new_token_when_its_own_is_gone() {
+    let broker = FakeBroker::new();
+    challenge(&broker);
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("phone.json");
+    let state = state.to_str().unwrap();
+    let uri = uri(&broker).await;
+    let mut tokens = Vec::new();
+    for registration in [vec!["--enroll", uri.as_str()], vec![]] {
+        let gateways = Gateways::start(GatewaysConfig::default()).await.unwrap();
+        let control = format!("http://{}/", gateways.control_addr());
+        let mut arguments = registration;
+        arguments.extend(["--language", "en", "--state", state]);
+        arguments.extend(["--gateways", &control, "--gateway", "fcm"]);
+        let mut phone = Program::start(&arguments);
+        phone.sees("Approve sign-in?").await;
+        let push = broker.push.lock().clone().unwrap();
+        assert_eq!(push.gateway(), Gateway::Fcm);
+        assert_eq!(push.app_id, "countersign-example");
+        assert!(gateways.devices().connect(&push.token).is_some());
+        tokens.push(push.token);
+        // What is pending counts, not what was pushed.
+        let withdrawn = std::mem::take(&mut *broker.challenges.lock());
+        phone.sees("The request was withdrawn.").await;
+        *broker.challenges.lock() = withdrawn;
+        phone.types("q").await;
+        assert_eq!(phone.ends().await, 0);
+    }
+    assert_ne!(tokens[0], tokens[1]);
 }
 
 #[tokio::test]
