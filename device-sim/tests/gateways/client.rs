@@ -187,7 +187,16 @@ impl ApnsClient {
     }
 }
 
+/// Longest wait for an answer: a failure is better than a test that hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) async fn finish(answer: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
+    tokio::time::timeout(PATIENCE, whole(answer))
+        .await
+        .expect("no answer")
+}
+
+async fn whole(answer: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
     let (parts, mut body) = answer.await?.into_parts();
     let mut bytes = Vec::new();
     while let Some(chunk) = body.data().await {
