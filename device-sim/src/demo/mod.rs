@@ -2,7 +2,7 @@
 //! one process, over real sockets.
 //!
 //! The sign-in page is an identity provider like any other: it has an API key
-//! and speaks gRPC. Only [`installation`] knows the broker as a library.
+//! and speaks gRPC. Only `installation` knows the broker as a library.
 
 mod error;
 mod identity_provider;

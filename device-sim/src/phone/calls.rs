@@ -158,7 +158,7 @@ impl Phone {
     /// Trusts keys that follow from trusted ones; tells how many were new.
     ///
     /// # Errors
-    /// As [`TrustedKeys::extend`].
+    /// As [`TrustedKeys::extend`](super::TrustedKeys::extend).
     pub fn learn_keys(&self, successions: &[SignedKeySuccession]) -> Result<usize, PhoneError> {
         self.shared.trusted.write().extend(successions)
     }
