@@ -16,6 +16,12 @@
 //! So the whole log is read where that is sound, the snapshot kept where it is
 //! needed, and neither tried where neither can work.
 //!
+//! sled renames its new snapshot into place and overwrites segments without
+//! syncing the directory in between, which is sound on file systems with one
+//! ordered journal (ext4, XFS). On others a power cut in those milliseconds of
+//! an opening can leave a store that is refused, though nothing in it was
+//! overwritten that was live.
+//!
 //! The header of a segment, 20 bytes (sled 0.34.7, `pagecache/logger.rs`), all
 //! little-endian: CRC-32 of the rest, inverted; its LSN, xor `i64::MAX`; the
 //! highest LSN stable when it was begun, xor `i64::MAX`.
