@@ -231,7 +231,11 @@ fn greeting(gateways: &Gateways) -> String {
             account.project_id, account.client_email
         );
     }
-    text.push('\n');
+    text += &format!(
+        "sms account {} password {}\n\n",
+        gateways.sms().account_sid(),
+        gateways.sms().auth_token()
+    );
     text
 }
 
@@ -259,16 +263,19 @@ fn line(arrival: &Arrival) -> String {
         "{clock}  {:<12}  {status}  {:<22}  {}  {}  {}",
         arrival.gateway,
         reason.unwrap_or_default(),
-        arrival.id,
-        arrival.app_id,
-        shortened(&arrival.token),
+        or_dash(&arrival.id),
+        or_dash(&arrival.app_id),
+        or_dash(&shortened(&arrival.token)),
     );
     if let Some(fault) = &arrival.fault {
         line += &format!("  fault: {fault}");
     }
-    let mut line = line.trim_end().to_owned();
     line.push('\n');
     line
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 fn shortened(token: &str) -> String {

@@ -111,12 +111,15 @@ pub(crate) struct ServerIdentity {
 
 impl Credentials {
     pub(crate) fn open(dir: &Path) -> Result<Self, CredentialsError> {
-        std::fs::create_dir_all(dir).map_err(|cause| CredentialsError::File {
+        let file = |cause| CredentialsError::File {
             path: dir.to_owned(),
             cause,
-        })?;
+        };
+        // Absolute, as the paths also stand in the broker's configuration.
+        let absolute = std::path::absolute(dir).map_err(file)?;
+        std::fs::create_dir_all(&absolute).map_err(file)?;
         Ok(Self {
-            dir: Arc::new(dir.to_owned()),
+            dir: Arc::new(absolute),
             issued: Arc::default(),
         })
     }

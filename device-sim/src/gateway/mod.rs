@@ -6,6 +6,7 @@
 
 pub mod apns;
 mod clock;
+mod config;
 mod control;
 mod credentials;
 mod device;
@@ -17,10 +18,8 @@ pub mod sms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::broadcast;
@@ -28,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::apns::Apns;
 pub use self::clock::GatewayClock;
+pub use self::config::{ApnsTeam, GatewaysConfig};
 pub use self::credentials::{ApnsKey, Credentials, CredentialsError, FcmAccount};
 pub use self::device::{
     ApnsPush, Devices, Environment, FcmPush, Push, Pushes, Registration, Vendor,
@@ -37,84 +37,6 @@ pub use self::journal::{Arrival, Counters, Fate};
 pub use self::jws::Encoding;
 pub use self::sms::{Sms, TextMessage};
 use crate::fault::Faults;
-
-/// An Apple developer team with one signing key.
-#[derive(Clone, Debug)]
-pub struct ApnsTeam {
-    /// Ten characters.
-    pub team_id: String,
-    /// Ten characters.
-    pub key_id: String,
-    /// Bundle ids of its apps.
-    pub topics: Vec<String>,
-}
-
-/// How to start the emulators. The default listens on free ports of 127.0.0.1.
-#[derive(Clone, Debug)]
-pub struct GatewaysConfig {
-    /// APNs, production.
-    pub apns: SocketAddr,
-    /// APNs, sandbox.
-    pub apns_sandbox: SocketAddr,
-    /// FCM and its token endpoint.
-    pub fcm: SocketAddr,
-    /// Text messages.
-    pub sms: SocketAddr,
-    /// The control page (plain HTTP, no authentication: keep it on loopback).
-    pub control: SocketAddr,
-    /// Name or address under which clients reach the emulators; it stands in every URL.
-    pub host: String,
-    /// Further names in the certificate.
-    pub hostnames: Vec<String>,
-    /// Where keys and certificates go; those found there are used again. Unset: a temporary
-    /// directory, removed at the end.
-    pub credentials: Option<PathBuf>,
-    /// Apple developer teams.
-    pub teams: Vec<ApnsTeam>,
-    /// Firebase project ids.
-    pub projects: Vec<String>,
-    /// Which JWTs APNs takes. [`Encoding::Lenient`] also lets `apns-push-type` be missing.
-    pub jwt_encoding: Encoding,
-    /// Changes of provider token allowed per team in 20 minutes; unset: any number, for tests that
-    /// restart a broker more often than Apple would like.
-    pub token_change_limit: Option<usize>,
-    /// Lifetime of FCM access tokens. Google's: 3599 s.
-    pub access_token_lifetime: Duration,
-    /// Seed of the fault generators; random if unset.
-    pub seed: Option<u64>,
-    /// Requests kept for [`Gateways::received`].
-    pub keep_received: usize,
-    /// The emulators' time.
-    pub clock: GatewayClock,
-}
-
-impl Default for GatewaysConfig {
-    fn default() -> Self {
-        let free = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        Self {
-            apns: free,
-            apns_sandbox: free,
-            fcm: free,
-            sms: free,
-            control: free,
-            host: "127.0.0.1".to_owned(),
-            hostnames: Vec::new(),
-            credentials: None,
-            teams: vec![ApnsTeam {
-                team_id: "EXAMPLETM1".to_owned(),
-                key_id: "EXAMPLEKY1".to_owned(),
-                topics: vec!["be.example.countersign".to_owned()],
-            }],
-            projects: vec!["countersign-example".to_owned()],
-            jwt_encoding: Encoding::Strict,
-            token_change_limit: Some(1),
-            access_token_lifetime: Duration::from_secs(3599),
-            seed: None,
-            keep_received: 10_000,
-            clock: GatewayClock::system(),
-        }
-    }
-}
 
 /// Why the emulators could not start.
 #[derive(Debug, thiserror::Error)]
