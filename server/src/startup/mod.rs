@@ -1,18 +1,13 @@
 //! Starting and stopping the broker: puts the rooms together.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod master_key;
 
+use std::{io, net::SocketAddr, sync::Arc};
+
+pub use master_key::MasterKeyError;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use zeroize::Zeroizing;
 
 use crate::{
     api,
@@ -20,7 +15,6 @@ use crate::{
         Broker, Identity,
         error::BrokerError,
         keyring::{Keyring, MasterKey},
-        random,
     },
     clock::Clock,
     config::{Config, PortConfig},
@@ -47,59 +41,17 @@ impl std::fmt::Debug for InitReport {
     }
 }
 
-/// Why [`init`] did not end well.
-#[derive(Debug, Error)]
-pub enum InitError {
-    /// The data directory.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The master key's file.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyError),
-    /// A step that could not be stored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Anything else.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The metrics registry.
-    #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
-}
-
-/// Why the master key can't be had.
-#[derive(Debug, Error)]
-pub enum MasterKeyError {
-    /// The file can't be read or written.
-    #[error("the master key file {}: {source}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It holds something else.
-    #[error("the master key file {} must hold 32 bytes in hexadecimal", path.display())]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// No randomness for a new one.
-    #[error("no randomness for the master key")]
-    NoRandomness,
-}
-
 /// Makes an empty store, the master key if there is none, the first signing
 /// key and the first API key.
 ///
 /// # Errors
 /// When there is a store already, or something can't be written.
-pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, InitError> {
+pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, StartError> {
     let store = EmbeddedStore::create(&config.data_dir, EngineOptions::default())?;
     let master = if config.master_key_file.exists() {
-        read_master_key(&config.master_key_file)?
+        master_key::read(&config.master_key_file)?
     } else {
-        make_master_key(&config.master_key_file)?
+        master_key::make(&config.master_key_file)?
     };
     let keyring = Keyring::new(MasterKey::new(&master)?, Vec::new())?;
     let now = Timestamp::from_millis(clock.now_ms());
@@ -124,57 +76,7 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, InitErro
     })
 }
 
-fn make_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
-    let failed = |source| MasterKeyError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let key = random::bytes::<32>().map_err(|_| MasterKeyError::NoRandomness)?;
-    let text: Zeroizing<String> =
-        Zeroizing::new(key.iter().map(|byte| format!("{byte:02x}")).collect());
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.write_all(b"\n").map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
-    }
-    Ok(Zeroizing::new(key.to_vec()))
-}
-
-fn read_master_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
-    let text = fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|source| MasterKeyError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-    let malformed = || MasterKeyError::Malformed {
-        path: path.to_owned(),
-    };
-    let digits = text.trim();
-    if digits.len() != 64 || !digits.is_ascii() {
-        return Err(malformed());
-    }
-    let mut key = Zeroizing::new(Vec::with_capacity(32));
-    for start in (0..64).step_by(2) {
-        let pair = digits.get(start..start + 2).ok_or_else(malformed)?;
-        key.push(u8::from_str_radix(pair, 16).map_err(|_| malformed())?);
-    }
-    Ok(key)
-}
-
-/// Why the broker did not start.
+/// Why the broker was not set up, or did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The data directory.
@@ -290,7 +192,7 @@ impl Server {
             ..EngineOptions::default()
         };
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
-        let master = read_master_key(&config.master_key_file)?;
+        let master = master_key::read(&config.master_key_file)?;
         let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?)?;
         let told = clock.clone();
         let gateways = Arc::new(Gateways::new(
