@@ -132,8 +132,11 @@ def subscribe(world, algorithm):
     signed = stream.next("challenge")
     equal(signed, challenge.signed_challenge, "pending at the start")
     stream.next("caught_up")
-    # The phone that answers knows; nothing is withdrawn from it.
+    # The phone that answered is told too: the answer to its call may get lost.
     phone.respond(signed, "DENY")
+    withdrawal = stream.next("withdrawal")
+    equal(withdrawal.challenge_id, challenge.challenge_id, "withdrawn")
+    ended(withdrawal, "DENIED", "USER_DENIED")
     following = idp.ask(user)
     signed = stream.next("challenge")
     equal(phone.open(signed).challenge_id, following.challenge_id, "what comes")

@@ -13,6 +13,7 @@ def rotation(world):
     stream.next("caught_up")
     before = idp.ask(user, device_id=phone.device_id)
     phone.respond(stream.next("challenge"), "APPROVE", before.number_to_match)
+    stream.next("withdrawal")
     before = idp.wait(before.challenge_id)
     old_key = before.signed_challenge.key_id
 
