@@ -7,9 +7,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const freePort = () => new Promise((resolve, reject) => {
-  const probe = net.createServer().on('error', reject);
-  probe.listen(0, '127.0.0.1', () => {
+// A port below the range from which the kernel gives them to others (32768 and
+// up on Linux), so that nobody takes it before the broker does.
+const freePort = () => new Promise((resolve) => {
+  const probe = net.createServer().on('error', () => resolve(freePort()));
+  probe.listen(20_000 + Math.floor(Math.random() * 10_000), '127.0.0.1', () => {
     const { port } = probe.address();
     probe.close(() => resolve(port));
   });

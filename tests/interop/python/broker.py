@@ -1,21 +1,35 @@
 """Starts the broker as an operator would, and stops it."""
 
+import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
 import urllib.request
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    """Ports below the range from which the kernel gives them to others
+    (32768 and up on Linux), so that nobody takes one before the broker does."""
+    probes, ports = [], []
+    try:
+        while len(ports) < count:
+            probe = socket.socket()
+            probes.append(probe)
+            try:
+                probe.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
+            except OSError:
+                continue
+            ports.append(probe.getsockname()[1])
+    finally:
+        for probe in probes:
+            probe.close()
+    return ports
 
 
 class Broker:
@@ -25,7 +39,7 @@ class Broker:
     def __init__(self, binary: str):
         self.binary = str(pathlib.Path(binary).resolve())
         self._folder = tempfile.TemporaryDirectory(prefix="countersign-interop-")
-        self.grpc_port, self.http_port = _free_port(), _free_port()
+        self.grpc_port, self.http_port = _free_ports(2)
         self.address = f"127.0.0.1:{self.grpc_port}"
         self.http = f"http://127.0.0.1:{self.http_port}"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("COUNTERSIGN_")}
@@ -98,7 +112,7 @@ class Broker:
             try:
                 self.get("/readyz")
                 return
-            except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"not ready after 60 s: {error}\n{self.log()}") from error
                 time.sleep(0.05)
