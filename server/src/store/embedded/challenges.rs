@@ -43,23 +43,30 @@ pub(super) fn create(
                 Created::Conflict
             });
         }
+    }
+    // A refusal keeps what was written before it: so it comes first.
+    let pending = pending_of(tx, challenge.tenant, &challenge.user)?;
+    if new.pending_limit == PendingLimit::Reject
+        && let Some(open) = pending.iter().find(|old| old.is_open(now))
+    {
+        return Ok(Created::PendingExists(open.expire_time));
+    }
+    if let Some((request, digest)) = &new.idempotency {
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
-        tx.put(key, value);
+        tx.put(
+            keys::idempotency(challenge.tenant, &challenge.api_key, request),
+            value,
+        );
     }
     let mut superseded = Vec::new();
-    for mut old in pending_of(tx, challenge.tenant, &challenge.user)? {
-        if old.is_open(now) && new.pending_limit == PendingLimit::Reject {
-            return Ok(Created::PendingExists(old.expire_time));
+    for mut old in pending {
+        match old.apply(Event::Supersede, now, &new.signed.key_id) {
+            Verdict::Recorded => settle(tx, hints, &old, now, &new.by)?,
+            Verdict::Expired => settle(tx, hints, &old, now, &By::broker())?,
+            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => continue,
         }
-        let receipt_key_id = &new.signed.key_id;
-        match old.apply(Event::Supersede, now, receipt_key_id) {
-            Verdict::Recorded | Verdict::Expired => {
-                settle(tx, hints, &old, now, &new.by)?;
-                superseded.push(old);
-            }
-            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => {}
-        }
+        superseded.push(old);
     }
     rows::save(
         tx,
@@ -97,7 +104,10 @@ pub(super) fn create(
     for job in &new.pushes {
         add_push(tx, hints, job);
     }
-    Ok(Created::New { superseded })
+    Ok(Created::New {
+        challenge: Box::new(challenge.clone()),
+        superseded,
+    })
 }
 
 fn add_push(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {

@@ -7,6 +7,8 @@ mod keys;
 mod record;
 mod registration;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashSet,
