@@ -301,8 +301,27 @@ impl Store for EmbeddedStore {
         limit: usize,
         receipt_key_id: String,
     ) -> Result<Vec<Challenge>, StoreError> {
-        self.write(move |tx, hints| challenges::expire_due(tx, hints, now, limit, &receipt_key_id))
-            .await
+        let mut ended = Vec::new();
+        loop {
+            let (left, key) = (limit.saturating_sub(ended.len()), receipt_key_id.clone());
+            let step = self
+                .write(move |tx, hints| challenges::expire_due(tx, hints, now, left, &key))
+                .await;
+            match step {
+                Ok(step) => {
+                    ended.extend(step.ended);
+                    if !step.more || ended.len() >= limit {
+                        return Ok(ended);
+                    }
+                }
+                // Those that have ended must be told of.
+                Err(error) if ended.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "the sweep was interrupted");
+                    return Ok(ended);
+                }
+            }
+        }
     }
 
     async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
