@@ -6,7 +6,9 @@ use super::{Hints, audit::note, keys, rows};
 use crate::{
     domain::{
         audit::By,
-        challenge::{Challenge, DeliveryState, Event, Outcome, Road, SignedBody, Verdict},
+        challenge::{
+            Challenge, DeliveryState, Event, Final, Outcome, Reason, Road, SignedBody, Verdict,
+        },
         device::Device,
         ids::{ChallengeId, DeviceId, PushId, TenantId, UserId},
         policy::PendingLimit,
@@ -34,7 +36,7 @@ pub(super) fn create(
     hints: &Hints,
     new: &NewChallenge,
 ) -> Result<Created, StoreError> {
-    let challenge = &new.challenge;
+    let mut challenge = new.challenge.clone();
     let now = challenge.create_time;
     if let Some((request, digest)) = &new.idempotency {
         let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
@@ -74,6 +76,7 @@ pub(super) fn create(
         }
         superseded.push(old);
     }
+    ask_only_present(tx, &mut challenge, now, &new.signed.key_id);
     rows::save(
         tx,
         keys::signed_body(challenge.tenant, challenge.id),
@@ -82,7 +85,7 @@ pub(super) fn create(
     rows::save(
         tx,
         keys::challenge(challenge.tenant, challenge.id),
-        challenge,
+        &challenge,
     );
     match &challenge.outcome {
         None => {
@@ -105,15 +108,51 @@ pub(super) fn create(
                 "",
             )?;
         }
-        Some(outcome) => note_decision(tx, challenge, outcome, now, &new.by)?,
+        Some(outcome) => note_decision(tx, &challenge, outcome, now, &new.by)?,
     }
     for job in &new.pushes {
-        add_push(tx, hints, job);
+        if challenge.delivery_mut(job.device).is_some() {
+            add_push(tx, hints, job);
+        }
     }
     Ok(Created::New {
-        challenge: Box::new(challenge.clone()),
+        challenge: Box::new(challenge),
         superseded,
     })
+}
+
+/// Between the look at the user's devices and this step some may have gone:
+/// they are not asked, and with nobody left to ask the challenge ends here.
+fn ask_only_present(
+    tx: &mut Tx<'_>,
+    challenge: &mut Challenge,
+    now: Timestamp,
+    receipt_key_id: &str,
+) {
+    let gone: Vec<DeviceId> = challenge
+        .deliveries
+        .iter()
+        .map(|delivery| delivery.device)
+        .filter(|device| {
+            let key = keys::device_of(challenge.tenant, &challenge.user, *device);
+            tx.get(&key).is_none()
+        })
+        .collect();
+    if gone.is_empty() {
+        return;
+    }
+    challenge
+        .deliveries
+        .retain(|delivery| !gone.contains(&delivery.device));
+    if challenge.deliveries.is_empty() && challenge.outcome.is_none() {
+        challenge.outcome = Some(Outcome {
+            state: Final::Denied,
+            reason: Reason::Unreachable,
+            decide_time: now,
+            proof: None,
+            receipt_key_id: receipt_key_id.to_owned(),
+        });
+    }
 }
 
 fn add_push(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
