@@ -22,6 +22,10 @@ use crate::{
 /// How long a withdrawal is worth sending.
 const WITHDRAWAL_LIFETIME: Duration = Duration::from_secs(120);
 
+/// Bytes kept of what a gateway says: ten devices and an answer must fit in
+/// one value.
+const MAX_REASON: usize = 128;
+
 /// Challenges ended in one command. Each writes up to five rows of its own and
 /// a withdrawal per device, about 6 KiB in all, and a command must stay below
 /// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES) and
@@ -407,6 +411,9 @@ pub(super) fn note_delivery(
     let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
         return Ok(());
     };
+    let reason = reason
+        .get(..reason.floor_char_boundary(MAX_REASON))
+        .unwrap_or_default();
     // A decided challenge never changes.
     if challenge.outcome.is_some() {
         return Ok(());
