@@ -234,7 +234,7 @@ pub(super) fn judge_token(
     match verdict {
         TokenVerdict::Dead {
             since: Some(since), ..
-        } if *since < push.register_time => {
+        } if *since <= push.register_time => {
             return Ok(());
         }
         TokenVerdict::Dead { .. } => device.push = None,
