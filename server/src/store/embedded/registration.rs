@@ -192,8 +192,12 @@ pub(super) fn remove_device(
             continue;
         }
         match challenge.apply(Event::DeviceGone(id), now, receipt_key_id) {
-            Verdict::Recorded | Verdict::Expired => {
+            Verdict::Recorded => {
                 challenges::settle(tx, hints, &challenge, now, by)?;
+                ended.push(challenge);
+            }
+            Verdict::Expired => {
+                challenges::settle(tx, hints, &challenge, now, &By::broker())?;
                 ended.push(challenge);
             }
             Verdict::Pending => {
