@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Hints, audit::note, keys, rows};
+use super::{Hints, audit::note, keys, outbox, rows};
 use crate::{
     domain::{
         audit::By,
@@ -116,7 +116,7 @@ pub(super) fn create(
     }
     for job in &new.pushes {
         if challenge.delivery_mut(job.device).is_some() {
-            add_push(tx, hints, job);
+            outbox::add(tx, hints, job);
         }
     }
     Ok(Created::New {
@@ -157,11 +157,6 @@ fn ask_only_present(
             receipt_key_id: receipt_key_id.to_owned(),
         });
     }
-}
-
-fn add_push(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
-    rows::save(tx, keys::outbox(job), job);
-    hints.after_commit(tx, Hint::Outbox(job.gateway));
 }
 
 fn note_decision(
@@ -223,7 +218,7 @@ pub(super) fn settle(
         if Some(delivery.device) == answered || delivery.state == DeliveryState::Failed {
             continue;
         }
-        add_push(
+        outbox::add(
             tx,
             hints,
             &PushJob {

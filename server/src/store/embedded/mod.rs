@@ -4,6 +4,7 @@ mod audit;
 mod challenges;
 mod installation;
 mod keys;
+mod outbox;
 mod record;
 mod registration;
 mod rows;
@@ -11,13 +12,12 @@ mod rows;
 mod tests;
 
 use std::{
-    collections::HashSet,
     path::Path,
     sync::{Arc, OnceLock},
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use outbox::Claims;
 
 use super::{
     Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Store,
@@ -56,9 +56,7 @@ impl Hints {
 pub struct EmbeddedStore {
     engine: Engine,
     hints: Hints,
-    /// Pushes being tried. One process owns the directory, so a claim need not
-    /// be written down: it ends with the process.
-    claimed: Arc<Mutex<HashSet<PushId>>>,
+    claims: Claims,
 }
 
 impl EmbeddedStore {
@@ -82,7 +80,7 @@ impl EmbeddedStore {
         Self {
             engine,
             hints: Hints::default(),
-            claimed: Arc::default(),
+            claims: Claims::default(),
         }
     }
 
@@ -105,6 +103,7 @@ impl EmbeddedStore {
         self.engine
             .write_lazy(move |tx| {
                 if let Err(error) = step(tx, &hints) {
+                    tx.roll_back();
                     tracing::error!(%error, "progress could not be noted");
                 }
             })
@@ -125,7 +124,7 @@ macro_rules! read {
     ($self:ident, |$rows:ident| $body:expr) => {
         $self
             .engine
-            .read(move |$rows| $body)
+            .read(|$rows| $body)
             .await
             .map_err(engine_error)?
     };
@@ -361,36 +360,21 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<PushJob>, StoreError> {
-        // What is claimed still stands in the outbox: look past it.
-        let window = self.claimed.lock().len().saturating_add(limit);
-        let due = read!(self, |rows| {
-            rows.scan_prefix(&keys::outbox_of(gateway), None, window)
-                .iter()
-                .map(|(_, value)| rows::read::<PushJob>(value))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let mut claimed = self.claimed.lock();
-        Ok(due
-            .into_iter()
-            .take_while(|job| job.due <= now)
-            .filter(|job| claimed.insert(job.id))
-            .take(limit)
-            .collect())
+        Ok(read!(self, |rows| outbox::claim(
+            rows,
+            &self.claims,
+            gateway,
+            now,
+            limit
+        )))
     }
 
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError> {
-        let window = self.claimed.lock().len().saturating_add(1);
-        let waiting = read!(self, |rows| rows.scan_prefix(
-            &keys::outbox_of(gateway),
-            None,
-            window
-        ));
-        let claimed = self.claimed.lock();
-        Ok(waiting
-            .iter()
-            .filter_map(|(key, _)| keys::parse_outbox(key))
-            .find(|(_, id)| !claimed.contains(id))
-            .map(|(due, _)| due))
+        Ok(read!(self, |rows| outbox::next(
+            rows,
+            &self.claims,
+            gateway
+        )))
     }
 
     fn finish_push(
@@ -400,34 +384,8 @@ impl Store for EmbeddedStore {
         result: PushResult,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let claimed = self.claimed.clone();
-        self.write_lazy(move |tx, hints| {
-            tx.delete(keys::outbox(&job));
-            match result {
-                PushResult::Again { due } => {
-                    let again = PushJob {
-                        due,
-                        attempts: job.attempts.saturating_add(1),
-                        ..job.clone()
-                    };
-                    rows::save(tx, keys::outbox(&again), &again);
-                    hints.after_commit(tx, Hint::Outbox(job.gateway));
-                }
-                PushResult::Finished { delivery, token } => {
-                    if let Some((state, reason)) = delivery {
-                        let (tenant, challenge) = (job.tenant, job.challenge);
-                        challenges::note_delivery(
-                            tx, hints, tenant, challenge, job.device, state, &reason, now,
-                        )?;
-                    }
-                    registration::judge_token(tx, job.device, &token, now)?;
-                }
-            }
-            tx.after_commit(Box::new(move || {
-                claimed.lock().remove(&id);
-            }));
-            Ok(())
-        })
+        let claims = self.claims.clone();
+        self.write_lazy(move |tx, hints| outbox::finish(tx, hints, claims, id, &job, result, now))
     }
 
     fn is_healthy(&self) -> bool {
