@@ -82,7 +82,7 @@ impl Broker {
         let created = self
             .store
             .create(NewChallenge {
-                challenge: challenge.clone(),
+                challenge,
                 signed: signed.clone(),
                 idempotency: request.idempotency,
                 pending_limit: tenant.policy.pending_limit,
@@ -96,7 +96,10 @@ impl Broker {
             Created::PendingExists(until) => Err(BrokerError::PendingExists {
                 retry_after: until.since(now),
             }),
-            Created::New { superseded } => {
+            Created::New {
+                challenge,
+                superseded,
+            } => {
                 self.metrics.created();
                 for old in &superseded {
                     self.withdraw(old);
@@ -107,7 +110,7 @@ impl Broker {
                         self.hub.send(delivery.device, &event);
                     }
                 }
-                self.show(challenge, signed)
+                self.show(*challenge, signed)
             }
         }
     }

@@ -8,6 +8,8 @@
 
 pub mod embedded;
 pub mod engine;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 
@@ -81,9 +83,12 @@ pub struct NewChallenge {
 /// What became of a new challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// Stored. `superseded` are those that gave way, as they ended.
+    /// Stored.
     New {
-        /// The user's earlier challenges.
+        /// As stored: devices removed meanwhile are not asked, and where none
+        /// is left it has ended as unreachable.
+        challenge: Box<Challenge>,
+        /// The user's earlier challenges that ended with this step.
         superseded: Vec<Challenge>,
     },
     /// The same request came before: its challenge.

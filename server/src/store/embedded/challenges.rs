@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Hints, audit::note, keys, rows};
+use super::{Hints, audit::note, keys, outbox, rows};
 use crate::{
     domain::{
         audit::By,
-        challenge::{Challenge, DeliveryState, Event, Outcome, Road, SignedBody, Verdict},
+        challenge::{
+            Challenge, DeliveryState, Event, Final, Outcome, Reason, Road, SignedBody, Verdict,
+        },
         device::Device,
         ids::{ChallengeId, DeviceId, PushId, TenantId, UserId},
         policy::PendingLimit,
@@ -20,6 +22,16 @@ use crate::{
 /// How long a withdrawal is worth sending.
 const WITHDRAWAL_LIFETIME: Duration = Duration::from_secs(120);
 
+/// Bytes kept of what a gateway says: ten devices and an answer must fit in
+/// one value.
+const MAX_REASON: usize = 128;
+
+/// Challenges ended in one command. Each writes up to five rows of its own and
+/// a withdrawal per device, about 6 KiB in all, and a command must stay below
+/// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES) and
+/// [`MAX_COMMAND_BYTES`](crate::store::engine::MAX_COMMAND_BYTES).
+const EXPIRY_STEP: usize = 32;
+
 /// A device's last use is kept to the hour: one write per answer is enough.
 const LAST_USED_GRAIN: Duration = Duration::from_secs(3600);
 
@@ -28,7 +40,7 @@ pub(super) fn create(
     hints: &Hints,
     new: &NewChallenge,
 ) -> Result<Created, StoreError> {
-    let challenge = &new.challenge;
+    let mut challenge = new.challenge.clone();
     let now = challenge.create_time;
     if let Some((request, digest)) = &new.idempotency {
         let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
@@ -43,24 +55,32 @@ pub(super) fn create(
                 Created::Conflict
             });
         }
+    }
+    // A refusal keeps what was written before it: so it comes first.
+    let pending = pending_of(tx, challenge.tenant, &challenge.user)?;
+    if new.pending_limit == PendingLimit::Reject
+        && let Some(open) = pending.iter().find(|old| old.is_open(now))
+    {
+        return Ok(Created::PendingExists(open.expire_time));
+    }
+    if let Some((request, digest)) = &new.idempotency {
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
-        tx.put(key, value);
+        tx.put(
+            keys::idempotency(challenge.tenant, &challenge.api_key, request),
+            value,
+        );
     }
     let mut superseded = Vec::new();
-    for mut old in pending_of(tx, challenge.tenant, &challenge.user)? {
-        if old.is_open(now) && new.pending_limit == PendingLimit::Reject {
-            return Ok(Created::PendingExists(old.expire_time));
+    for mut old in pending {
+        match old.apply(Event::Supersede, now, &new.signed.key_id) {
+            Verdict::Recorded => settle(tx, hints, &old, now, &new.by)?,
+            Verdict::Expired => settle(tx, hints, &old, now, &By::broker())?,
+            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => continue,
         }
-        let receipt_key_id = &new.signed.key_id;
-        match old.apply(Event::Supersede, now, receipt_key_id) {
-            Verdict::Recorded | Verdict::Expired => {
-                settle(tx, hints, &old, now, &new.by)?;
-                superseded.push(old);
-            }
-            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => {}
-        }
+        superseded.push(old);
     }
+    ask_only_present(tx, &mut challenge, now, &new.signed.key_id);
     rows::save(
         tx,
         keys::signed_body(challenge.tenant, challenge.id),
@@ -69,7 +89,7 @@ pub(super) fn create(
     rows::save(
         tx,
         keys::challenge(challenge.tenant, challenge.id),
-        challenge,
+        &challenge,
     );
     match &challenge.outcome {
         None => {
@@ -92,17 +112,51 @@ pub(super) fn create(
                 "",
             )?;
         }
-        Some(outcome) => note_decision(tx, challenge, outcome, now, &new.by)?,
+        Some(outcome) => note_decision(tx, &challenge, outcome, now, &new.by)?,
     }
     for job in &new.pushes {
-        add_push(tx, hints, job);
+        if challenge.delivery_mut(job.device).is_some() {
+            outbox::add(tx, hints, job);
+        }
     }
-    Ok(Created::New { superseded })
+    Ok(Created::New {
+        challenge: Box::new(challenge),
+        superseded,
+    })
 }
 
-fn add_push(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
-    rows::save(tx, keys::outbox(job), job);
-    hints.after_commit(tx, Hint::Outbox(job.gateway));
+/// Between the look at the user's devices and this step some may have gone:
+/// they are not asked, and with nobody left to ask the challenge ends here.
+fn ask_only_present(
+    tx: &mut Tx<'_>,
+    challenge: &mut Challenge,
+    now: Timestamp,
+    receipt_key_id: &str,
+) {
+    let gone: Vec<DeviceId> = challenge
+        .deliveries
+        .iter()
+        .map(|delivery| delivery.device)
+        .filter(|device| {
+            let key = keys::device_of(challenge.tenant, &challenge.user, *device);
+            tx.get(&key).is_none()
+        })
+        .collect();
+    if gone.is_empty() {
+        return;
+    }
+    challenge
+        .deliveries
+        .retain(|delivery| !gone.contains(&delivery.device));
+    if challenge.deliveries.is_empty() && challenge.outcome.is_none() {
+        challenge.outcome = Some(Outcome {
+            state: Final::Denied,
+            reason: Reason::Unreachable,
+            decide_time: now,
+            proof: None,
+            receipt_key_id: receipt_key_id.to_owned(),
+        });
+    }
 }
 
 fn note_decision(
@@ -164,7 +218,7 @@ pub(super) fn settle(
         if Some(delivery.device) == answered || delivery.state == DeliveryState::Failed {
             continue;
         }
-        add_push(
+        outbox::add(
             tx,
             hints,
             &PushJob {
@@ -279,33 +333,55 @@ pub(super) fn decide(
     }
 }
 
+/// One step of a sweep.
+pub(super) struct Swept {
+    /// Ended by it.
+    pub(super) ended: Vec<Challenge>,
+    /// Whether more may be due.
+    pub(super) more: bool,
+}
+
+/// Ends the next few whose time is up: no more at once than [`EXPIRY_STEP`].
 pub(super) fn expire_due(
     tx: &mut Tx<'_>,
     hints: &Hints,
     now: Timestamp,
     limit: usize,
     receipt_key_id: &str,
-) -> Result<Vec<Challenge>, StoreError> {
+) -> Result<Swept, StoreError> {
     let mut ended = Vec::new();
-    for (key, _) in tx.scan_prefix(&keys::expiries(), None, limit) {
+    let step = limit.min(EXPIRY_STEP);
+    let first = tx.scan_prefix(&keys::expiries(), None, step);
+    let mut more = first.len() == step;
+    for (key, _) in first {
         let Some((at, tenant, id)) = keys::parse_expiry(&key) else {
             return Err(StoreError::Corrupt("an expiry key".into()));
         };
         if at > now {
+            more = false;
             break;
         }
-        let Some(mut challenge) = rows::load::<Challenge>(tx, &keys::challenge(tenant, id))? else {
-            tx.delete(key);
-            continue;
+        let challenge = match rows::load::<Challenge>(tx, &keys::challenge(tenant, id)) {
+            Ok(challenge) => challenge,
+            Err(error) => {
+                // It can't be ended, and must not keep the others from ending.
+                tracing::error!(%error, challenge = %id, "an expired challenge can't be read");
+                None
+            }
         };
-        if challenge.apply(Event::Tick, now, receipt_key_id) == Verdict::Recorded {
-            settle(tx, hints, &challenge, now, &By::broker())?;
-            ended.push(challenge);
-        } else {
-            tx.delete(key);
+        let now_ended = challenge.and_then(|mut challenge| {
+            let verdict = challenge.apply(Event::Tick, now, receipt_key_id);
+            (verdict == Verdict::Recorded).then_some(challenge)
+        });
+        match now_ended {
+            Some(challenge) => {
+                settle(tx, hints, &challenge, now, &By::broker())?;
+                ended.push(challenge);
+            }
+            None => tx.delete(key),
         }
     }
-    Ok(ended)
+    Ok(Swept { ended, more })
 }
 
 pub(super) fn next_expiry(rows: &mut impl rows::Rows) -> Option<Timestamp> {
@@ -330,6 +406,9 @@ pub(super) fn note_delivery(
     let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
         return Ok(());
     };
+    let reason = reason
+        .get(..reason.floor_char_boundary(MAX_REASON))
+        .unwrap_or_default();
     // A decided challenge never changes.
     if challenge.outcome.is_some() {
         return Ok(());

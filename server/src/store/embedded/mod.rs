@@ -4,18 +4,20 @@ mod audit;
 mod challenges;
 mod installation;
 mod keys;
+mod outbox;
 mod record;
 mod registration;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::HashSet,
     path::Path,
     sync::{Arc, OnceLock},
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use outbox::Claims;
 
 use super::{
     Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Store,
@@ -54,9 +56,7 @@ impl Hints {
 pub struct EmbeddedStore {
     engine: Engine,
     hints: Hints,
-    /// Pushes being tried. One process owns the directory, so a claim need not
-    /// be written down: it ends with the process.
-    claimed: Arc<Mutex<HashSet<PushId>>>,
+    claims: Claims,
 }
 
 impl EmbeddedStore {
@@ -80,7 +80,7 @@ impl EmbeddedStore {
         Self {
             engine,
             hints: Hints::default(),
-            claimed: Arc::default(),
+            claims: Claims::default(),
         }
     }
 
@@ -103,6 +103,7 @@ impl EmbeddedStore {
         self.engine
             .write_lazy(move |tx| {
                 if let Err(error) = step(tx, &hints) {
+                    tx.roll_back();
                     tracing::error!(%error, "progress could not be noted");
                 }
             })
@@ -123,7 +124,7 @@ macro_rules! read {
     ($self:ident, |$rows:ident| $body:expr) => {
         $self
             .engine
-            .read(move |$rows| $body)
+            .read(|$rows| $body)
             .await
             .map_err(engine_error)?
     };
@@ -299,8 +300,27 @@ impl Store for EmbeddedStore {
         limit: usize,
         receipt_key_id: String,
     ) -> Result<Vec<Challenge>, StoreError> {
-        self.write(move |tx, hints| challenges::expire_due(tx, hints, now, limit, &receipt_key_id))
-            .await
+        let mut ended = Vec::new();
+        loop {
+            let (left, key) = (limit.saturating_sub(ended.len()), receipt_key_id.clone());
+            let step = self
+                .write(move |tx, hints| challenges::expire_due(tx, hints, now, left, &key))
+                .await;
+            match step {
+                Ok(step) => {
+                    ended.extend(step.ended);
+                    if !step.more || ended.len() >= limit {
+                        return Ok(ended);
+                    }
+                }
+                // Those that have ended must be told of.
+                Err(error) if ended.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "the sweep was interrupted");
+                    return Ok(ended);
+                }
+            }
+        }
     }
 
     async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -340,36 +360,21 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<PushJob>, StoreError> {
-        // What is claimed still stands in the outbox: look past it.
-        let window = self.claimed.lock().len().saturating_add(limit);
-        let due = read!(self, |rows| {
-            rows.scan_prefix(&keys::outbox_of(gateway), None, window)
-                .iter()
-                .map(|(_, value)| rows::read::<PushJob>(value))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let mut claimed = self.claimed.lock();
-        Ok(due
-            .into_iter()
-            .take_while(|job| job.due <= now)
-            .filter(|job| claimed.insert(job.id))
-            .take(limit)
-            .collect())
+        Ok(read!(self, |rows| outbox::claim(
+            rows,
+            &self.claims,
+            gateway,
+            now,
+            limit
+        )))
     }
 
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError> {
-        let window = self.claimed.lock().len().saturating_add(1);
-        let waiting = read!(self, |rows| rows.scan_prefix(
-            &keys::outbox_of(gateway),
-            None,
-            window
-        ));
-        let claimed = self.claimed.lock();
-        Ok(waiting
-            .iter()
-            .filter_map(|(key, _)| keys::parse_outbox(key))
-            .find(|(_, id)| !claimed.contains(id))
-            .map(|(due, _)| due))
+        Ok(read!(self, |rows| outbox::next(
+            rows,
+            &self.claims,
+            gateway
+        )))
     }
 
     fn finish_push(
@@ -379,34 +384,8 @@ impl Store for EmbeddedStore {
         result: PushResult,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let claimed = self.claimed.clone();
-        self.write_lazy(move |tx, hints| {
-            tx.delete(keys::outbox(&job));
-            match result {
-                PushResult::Again { due } => {
-                    let again = PushJob {
-                        due,
-                        attempts: job.attempts.saturating_add(1),
-                        ..job.clone()
-                    };
-                    rows::save(tx, keys::outbox(&again), &again);
-                    hints.after_commit(tx, Hint::Outbox(job.gateway));
-                }
-                PushResult::Finished { delivery, token } => {
-                    if let Some((state, reason)) = delivery {
-                        let (tenant, challenge) = (job.tenant, job.challenge);
-                        challenges::note_delivery(
-                            tx, hints, tenant, challenge, job.device, state, &reason, now,
-                        )?;
-                    }
-                    registration::judge_token(tx, job.device, &token, now)?;
-                }
-            }
-            tx.after_commit(Box::new(move || {
-                claimed.lock().remove(&id);
-            }));
-            Ok(())
-        })
+        let claims = self.claims.clone();
+        self.write_lazy(move |tx, hints| outbox::finish(tx, hints, claims, id, &job, result, now))
     }
 
     fn is_healthy(&self) -> bool {

@@ -24,26 +24,15 @@ pub(super) fn add_ticket(
 ) -> Result<(), StoreError> {
     let of = keys::ticket_of(ticket.tenant, &ticket.user);
     if let Some(id) = tx.get(&of).as_deref().and_then(keys::last_id) {
-        let key = keys::ticket(ticket.tenant, EnrollmentId::from_bytes(id));
-        if let Some(mut old) = rows::load::<Ticket>(tx, &key)?
-            && old.state == TicketState::Open
-        {
-            old.state = TicketState::Replaced;
-            rows::save(tx, key, &old);
-            note(
-                tx,
-                ticket.create_time,
-                Some(old.tenant),
-                by,
-                "ticket.replaced",
-                old.id,
-                "",
-            )?;
-            hints.after_commit(tx, Hint::Enrollment(old.id));
-        }
+        let id = EnrollmentId::from_bytes(id);
+        replace_open(tx, hints, ticket.tenant, id, ticket.create_time, by)?;
     }
     // Two codes with the same locator: the newer would hide the older, so the
     // older is replaced like any other. 40 random bits make it a curiosity.
+    if let Some(found) = tx.get(&keys::ticket_locator(&ticket.locator)) {
+        let (tenant, id) = located(&found)?;
+        replace_open(tx, hints, tenant, id, ticket.create_time, &By::broker())?;
+    }
     rows::save(tx, keys::ticket(ticket.tenant, ticket.id), ticket);
     tx.put(of, ticket.id.as_bytes());
     let mut found = ticket.tenant.as_bytes().to_vec();
@@ -60,6 +49,38 @@ pub(super) fn add_ticket(
     )
 }
 
+fn replace_open(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    tenant: TenantId,
+    id: EnrollmentId,
+    now: Timestamp,
+    by: &By,
+) -> Result<(), StoreError> {
+    let key = keys::ticket(tenant, id);
+    let Some(mut old) = rows::load::<Ticket>(tx, &key)? else {
+        return Ok(());
+    };
+    if old.state != TicketState::Open {
+        return Ok(());
+    }
+    old.state = TicketState::Replaced;
+    rows::save(tx, key, &old);
+    note(tx, now, Some(tenant), by, "ticket.replaced", old.id, "")?;
+    hints.after_commit(tx, Hint::Enrollment(old.id));
+    Ok(())
+}
+
+/// Reads what a locator leads to.
+fn located(found: &[u8]) -> Result<(TenantId, EnrollmentId), StoreError> {
+    match (found.first_chunk::<16>(), keys::last_id(found)) {
+        (Some(tenant), Some(id)) if found.len() == 32 => {
+            Ok((TenantId::from_bytes(*tenant), EnrollmentId::from_bytes(id)))
+        }
+        _ => Err(StoreError::Corrupt("a ticket's locator".into())),
+    }
+}
+
 pub(super) fn redeem(
     tx: &mut Tx<'_>,
     hints: &Hints,
@@ -71,10 +92,8 @@ pub(super) fn redeem(
     let Some(found) = tx.get(&keys::ticket_locator(code.locator())) else {
         return Ok(Redeemed::Refused);
     };
-    let (Some(tenant), Some(id)) = (found.first_chunk::<16>(), keys::last_id(&found)) else {
-        return Err(StoreError::Corrupt("a ticket's locator".into()));
-    };
-    let key = keys::ticket(TenantId::from_bytes(*tenant), EnrollmentId::from_bytes(id));
+    let (tenant, id) = located(&found)?;
+    let key = keys::ticket(tenant, id);
     let Some(mut ticket) = rows::load::<Ticket>(tx, &key)? else {
         return Ok(Redeemed::Refused);
     };
@@ -173,8 +192,12 @@ pub(super) fn remove_device(
             continue;
         }
         match challenge.apply(Event::DeviceGone(id), now, receipt_key_id) {
-            Verdict::Recorded | Verdict::Expired => {
+            Verdict::Recorded => {
                 challenges::settle(tx, hints, &challenge, now, by)?;
+                ended.push(challenge);
+            }
+            Verdict::Expired => {
+                challenges::settle(tx, hints, &challenge, now, &By::broker())?;
                 ended.push(challenge);
             }
             Verdict::Pending => {
@@ -234,7 +257,7 @@ pub(super) fn judge_token(
     match verdict {
         TokenVerdict::Dead {
             since: Some(since), ..
-        } if *since < push.register_time => {
+        } if *since <= push.register_time => {
             return Ok(());
         }
         TokenVerdict::Dead { .. } => device.push = None,

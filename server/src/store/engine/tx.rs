@@ -115,6 +115,7 @@ pub struct Tx<'a> {
     written: usize,
     callbacks: Vec<Callback>,
     rejected: Option<EngineError>,
+    rolled_back: bool,
     failed: Option<String>,
 }
 
@@ -135,6 +136,7 @@ impl<'a> Tx<'a> {
             written: 0,
             callbacks: Vec::new(),
             rejected: None,
+            rolled_back: false,
             failed: None,
         }
     }
@@ -194,6 +196,12 @@ impl<'a> Tx<'a> {
         self.callbacks.push(callback);
     }
 
+    /// Undoes all this command writes, as an `Err` does where there is one to
+    /// be returned.
+    pub fn roll_back(&mut self) {
+        self.rolled_back = true;
+    }
+
     /// Records that the contents now have schema `version`, as the last step
     /// of a forward migration.
     pub fn set_schema_version(&mut self, version: u32) {
@@ -234,7 +242,7 @@ impl<'a> Tx<'a> {
 
     /// Ends the command: its changes stay in the overlay or are undone.
     pub(super) fn finish(self, keep: bool) -> Evaluated {
-        if keep {
+        if keep && !self.rolled_back {
             return Evaluated {
                 callbacks: self.callbacks,
                 written: self.written,

@@ -1,0 +1,252 @@
+//! Challenges, how they ended, and what was signed.
+
+use prost::Message;
+
+use super::{
+    BadRecord, Record, algorithm_to, at, id16, protection_from, protection_to, public_key,
+};
+use crate::domain::{
+    api_key::ApiKeyId,
+    challenge::{
+        Challenge, Delivery, DeliveryState, DeviceProof, Final, Method, Outcome, Reason, Road,
+        SignedBody,
+    },
+    device::PushGateway,
+    ids::{ChallengeId, DeviceId, TenantId, UserId},
+    response::UserVerification,
+};
+
+numbered!(method_to method_from Method { Method::Push = 1 });
+numbered!(verification_to verification_from UserVerification {
+    UserVerification::None = 1, UserVerification::Pin = 2, UserVerification::Biometric = 3,
+});
+numbered!(delivery_to delivery_from DeliveryState {
+    DeliveryState::Queued = 1, DeliveryState::Accepted = 2, DeliveryState::Fetched = 3,
+    DeliveryState::Shown = 4, DeliveryState::Answered = 5, DeliveryState::Failed = 6,
+});
+numbered!(final_to final_from Final {
+    Final::Approved = 2, Final::Denied = 3, Final::Expired = 4, Final::Cancelled = 5,
+});
+numbered!(reason_to reason_from Reason {
+    Reason::UserApproved = 1, Reason::UserDenied = 2, Reason::FraudReported = 3,
+    Reason::WrongNumber = 4, Reason::Superseded = 7, Reason::Unreachable = 8,
+    Reason::TimedOut = 9, Reason::CancelledByCaller = 10,
+});
+
+fn road_to(road: Road) -> u32 {
+    match road {
+        Road::Push(PushGateway::Apns) => 1,
+        Road::Push(PushGateway::Fcm) => 2,
+        Road::Subscribe => 3,
+    }
+}
+
+fn road_from(number: u32) -> Result<Road, BadRecord> {
+    match number {
+        1 => Ok(Road::Push(PushGateway::Apns)),
+        2 => Ok(Road::Push(PushGateway::Fcm)),
+        3 => Ok(Road::Subscribe),
+        _ => Err(BadRecord("unknown Road")),
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::store::embedded) struct StoredSignedBody {
+    #[prost(bytes = "vec", tag = "1")]
+    body: Vec<u8>,
+    #[prost(string, tag = "2")]
+    key_id: String,
+    #[prost(bytes = "vec", tag = "3")]
+    signature: Vec<u8>,
+}
+
+impl Record for SignedBody {
+    type Stored = StoredSignedBody;
+
+    fn store(&self) -> StoredSignedBody {
+        StoredSignedBody {
+            body: self.body.clone(),
+            key_id: self.key_id.clone(),
+            signature: self.signature.clone(),
+        }
+    }
+
+    fn load(stored: StoredSignedBody) -> Result<Self, BadRecord> {
+        Ok(Self {
+            body: stored.body,
+            key_id: stored.key_id,
+            signature: stored.signature,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::store::embedded) struct StoredChallenge {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    tenant: Vec<u8>,
+    #[prost(string, tag = "3")]
+    user: String,
+    #[prost(string, tag = "4")]
+    api_key: String,
+    #[prost(uint32, tag = "5")]
+    method: u32,
+    #[prost(string, tag = "6")]
+    number: String,
+    #[prost(uint64, tag = "7")]
+    create_time: u64,
+    #[prost(uint64, tag = "8")]
+    expire_time: u64,
+    #[prost(string, tag = "9")]
+    collapse_id: String,
+    #[prost(message, repeated, tag = "10")]
+    deliveries: Vec<StoredDelivery>,
+    #[prost(message, optional, tag = "11")]
+    outcome: Option<StoredOutcome>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::store::embedded) struct StoredDelivery {
+    #[prost(bytes = "vec", tag = "1")]
+    device: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    road: u32,
+    #[prost(uint32, tag = "3")]
+    state: u32,
+    #[prost(string, tag = "4")]
+    reason: String,
+    #[prost(uint64, tag = "5")]
+    update_time: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::store::embedded) struct StoredOutcome {
+    #[prost(uint32, tag = "1")]
+    state: u32,
+    #[prost(uint32, tag = "2")]
+    reason: u32,
+    #[prost(uint64, tag = "3")]
+    decide_time: u64,
+    #[prost(string, tag = "4")]
+    receipt_key_id: String,
+    #[prost(message, optional, tag = "5")]
+    proof: Option<StoredProof>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::store::embedded) struct StoredProof {
+    #[prost(bytes = "vec", tag = "1")]
+    device: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    body: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    signature: Vec<u8>,
+    #[prost(uint32, tag = "4")]
+    key_algorithm: u32,
+    #[prost(bytes = "vec", tag = "5")]
+    public_key: Vec<u8>,
+    #[prost(uint32, tag = "6")]
+    key_protection: u32,
+    #[prost(uint32, tag = "7")]
+    user_verification: u32,
+}
+
+impl Record for Challenge {
+    type Stored = StoredChallenge;
+
+    fn store(&self) -> StoredChallenge {
+        StoredChallenge {
+            id: self.id.as_bytes().to_vec(),
+            tenant: self.tenant.as_bytes().to_vec(),
+            user: self.user.as_str().to_owned(),
+            api_key: self.api_key.as_str().to_owned(),
+            method: method_to(self.method),
+            number: self.number.clone(),
+            create_time: self.create_time.as_millis(),
+            expire_time: self.expire_time.as_millis(),
+            collapse_id: self.collapse_id.clone(),
+            deliveries: self.deliveries.iter().map(store_delivery).collect(),
+            outcome: self.outcome.as_ref().map(store_outcome),
+        }
+    }
+
+    fn load(stored: StoredChallenge) -> Result<Self, BadRecord> {
+        Ok(Self {
+            id: ChallengeId::from_bytes(id16(&stored.id)?),
+            tenant: TenantId::from_bytes(id16(&stored.tenant)?),
+            user: UserId::from_stored(stored.user),
+            api_key: ApiKeyId::parse(&stored.api_key).ok_or(BadRecord("not an API key id"))?,
+            method: method_from(stored.method)?,
+            number: stored.number,
+            create_time: at(stored.create_time),
+            expire_time: at(stored.expire_time),
+            collapse_id: stored.collapse_id,
+            deliveries: stored
+                .deliveries
+                .into_iter()
+                .map(load_delivery)
+                .collect::<Result<_, _>>()?,
+            outcome: stored.outcome.map(load_outcome).transpose()?,
+        })
+    }
+}
+
+fn store_delivery(delivery: &Delivery) -> StoredDelivery {
+    StoredDelivery {
+        device: delivery.device.as_bytes().to_vec(),
+        road: road_to(delivery.road),
+        state: delivery_to(delivery.state),
+        reason: delivery.reason.clone(),
+        update_time: delivery.update_time.as_millis(),
+    }
+}
+
+fn load_delivery(stored: StoredDelivery) -> Result<Delivery, BadRecord> {
+    Ok(Delivery {
+        device: DeviceId::from_bytes(id16(&stored.device)?),
+        road: road_from(stored.road)?,
+        state: delivery_from(stored.state)?,
+        reason: stored.reason,
+        update_time: at(stored.update_time),
+    })
+}
+
+fn store_outcome(outcome: &Outcome) -> StoredOutcome {
+    StoredOutcome {
+        state: final_to(outcome.state),
+        reason: reason_to(outcome.reason),
+        decide_time: outcome.decide_time.as_millis(),
+        receipt_key_id: outcome.receipt_key_id.clone(),
+        proof: outcome.proof.as_ref().map(|proof| StoredProof {
+            device: proof.device.as_bytes().to_vec(),
+            body: proof.body.clone(),
+            signature: proof.signature.clone(),
+            key_algorithm: algorithm_to(proof.public_key.algorithm()),
+            public_key: proof.public_key.as_bytes().to_vec(),
+            key_protection: protection_to(proof.key_protection),
+            user_verification: verification_to(proof.user_verification),
+        }),
+    }
+}
+
+fn load_outcome(stored: StoredOutcome) -> Result<Outcome, BadRecord> {
+    let proof = match stored.proof {
+        None => None,
+        Some(proof) => Some(DeviceProof {
+            device: DeviceId::from_bytes(id16(&proof.device)?),
+            body: proof.body,
+            signature: proof.signature,
+            public_key: public_key(proof.key_algorithm, &proof.public_key)?,
+            key_protection: protection_from(proof.key_protection)?,
+            user_verification: verification_from(proof.user_verification)?,
+        }),
+    };
+    Ok(Outcome {
+        state: final_from(stored.state)?,
+        reason: reason_from(stored.reason)?,
+        decide_time: at(stored.decide_time),
+        proof,
+        receipt_key_id: stored.receipt_key_id,
+    })
+}

@@ -1,0 +1,108 @@
+//! What every engine behind [`Store`] must do: one suite, run against each.
+//!
+//! An engine's own tests call `store_suite!` with an expression that makes a
+//! [`Place`]. Time is an argument throughout: no test waits for a clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Store;
+
+pub(super) mod challenges;
+pub(super) mod creation;
+pub(super) mod expiry;
+pub(super) mod fixture;
+pub(super) mod hints;
+pub(super) mod installation;
+pub(super) mod outbox;
+pub(super) mod registration;
+pub(super) mod reopening;
+
+/// Where a store lives, empty at first.
+#[async_trait]
+pub(super) trait Place: Send + Sync {
+    /// Opens what is there. One at a time: the last must be closed.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Makes a test of each check, run against the places that `$place` makes.
+macro_rules! store_suite {
+    ($place:expr) => {
+        $crate::store::suite::tests_of!($place, challenges: [
+            of_many_events_one_decides,
+            nothing_is_decided_for_another_organisation,
+            only_a_device_that_was_asked_decides,
+            a_superseded_challenge_or_an_answered_one,
+            a_removed_device_or_an_answer,
+            removal_leaves_what_others_can_answer,
+            progress_never_goes_back_nor_changes_a_decision,
+            a_gateways_long_reason_fits,
+        ]);
+        $crate::store::suite::tests_of!($place, creation: [
+            the_same_request_makes_one_challenge,
+            other_content_is_a_conflict,
+            a_refused_request_leaves_nothing_behind,
+            one_pending_challenge_per_user,
+            a_device_removed_meanwhile_is_not_asked,
+        ]);
+        $crate::store::suite::tests_of!($place, expiry: [
+            an_answer_or_the_end_of_time,
+            the_sweep_takes_the_earliest_first_and_no_more,
+            many_may_end_at_once,
+            time_up_is_nobodys_doing,
+        ]);
+        $crate::store::suite::tests_of!($place, hints: [
+            a_hint_comes_when_the_change_can_be_read,
+            each_change_has_its_hint,
+        ]);
+        $crate::store::suite::tests_of!($place, installation: [
+            pages_of_organisations,
+            a_key_is_revoked_once_and_within_scope,
+            signing_keys_oldest_first,
+        ]);
+        $crate::store::suite::tests_of!($place, outbox: [
+            a_push_is_never_given_twice,
+            a_push_comes_again_at_its_time,
+            gateways_do_not_share,
+            an_ended_challenge_is_withdrawn,
+        ]);
+        $crate::store::suite::tests_of!($place, registration: [
+            a_ticket_is_redeemed_once,
+            wrong_codes_lock_a_ticket,
+            a_new_ticket_replaces_the_open_one,
+            a_locator_finds_the_newest_ticket_and_the_other_dies,
+            too_many_devices,
+            a_token_is_cleared_only_if_it_is_the_one_that_died,
+            a_doubtful_token_is_kept_aside,
+            removal_needs_the_owner,
+        ]);
+        $crate::store::suite::tests_of!($place, reopening: [
+            everything_is_given_back,
+            claims_are_forgotten_and_pushes_given_again,
+            a_closed_store_takes_nothing,
+        ]);
+    };
+}
+
+macro_rules! tests_of {
+    ($place:expr, $module:ident: [$($name:ident),* $(,)?]) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $name() {
+                    $crate::store::suite::$module::$name(&$place).await;
+                }
+            )*
+        }
+    };
+}
+
+pub(super) use {store_suite, tests_of};

@@ -1,0 +1,173 @@
+//! Pushes intended, given out and done with.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::task::JoinSet;
+
+use super::{Place, fixture::*};
+use crate::{
+    domain::{
+        challenge::{DeliveryState, Event},
+        device::PushGateway as G,
+        ids::PushId,
+        push::{PushJob, PushKind},
+    },
+    store::{PushResult, TokenVerdict},
+};
+
+pub(in crate::store) fn delivered() -> PushResult {
+    PushResult::Finished {
+        delivery: Some((DeliveryState::Accepted, String::new())),
+        token: TokenVerdict::Fine,
+    }
+}
+
+/// Several look at the outbox while others finish what they took.
+pub(in crate::store) async fn a_push_is_never_given_twice(place: &dyn Place) {
+    const JOBS: usize = 2000;
+    let store = place.open().await;
+    let tenant = tenant_id();
+    let mut asking = JoinSet::new();
+    for n in 0..JOBS / 10 {
+        let store = store.clone();
+        asking.spawn(async move {
+            let tom = user(&format!("tom{n}"));
+            let phone = [enrolled(&store, tenant, &tom, Some(G::Fcm)).await];
+            let mut new = question(tenant, &tom, &phone, second(2));
+            let push = new.pushes[0].clone();
+            new.pushes.extend((1..10).map(|_| PushJob {
+                id: PushId::new(START, &random()),
+                ..push.clone()
+            }));
+            store.create(new).await.unwrap();
+        });
+    }
+    asking.join_all().await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut workers = JoinSet::new();
+    for _ in 0..4 {
+        let (store, done) = (store.clone(), done.clone());
+        workers.spawn(async move {
+            let mut taken = Vec::new();
+            while done.load(Ordering::SeqCst) < JOBS {
+                let jobs = store.claim_pushes(G::Fcm, second(3), 7).await.unwrap();
+                for job in jobs {
+                    taken.push(job.id);
+                    done.fetch_add(1, Ordering::SeqCst);
+                    store
+                        .finish_push(job.id, job, delivered(), second(3))
+                        .unwrap();
+                }
+                tokio::task::yield_now().await;
+            }
+            taken
+        });
+    }
+    // Commits come as fast as they can, so that looks meet them.
+    while done.load(Ordering::SeqCst) < JOBS {
+        catch_up(&store).await;
+    }
+    let mut times = HashMap::new();
+    for id in workers.join_all().await.into_iter().flatten() {
+        *times.entry(id).or_insert(0) += 1;
+    }
+    assert_eq!(times.len(), JOBS);
+    assert!(times.values().all(|n| *n == 1), "given twice");
+    catch_up(&store).await;
+    assert_eq!(store.claim_pushes(G::Fcm, second(9), 9).await.unwrap(), []);
+    assert_eq!(store.next_push(G::Fcm).await.unwrap(), None);
+}
+
+pub(in crate::store) async fn a_push_comes_again_at_its_time(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    let tom = user("tom");
+    let phone = [enrolled(&store, tenant, &tom, Some(G::Apns)).await];
+    let mut new = question(tenant, &tom, &phone, second(2));
+    new.pushes[0].due = second(4);
+    let push = new.pushes[0].clone();
+    store.create(new).await.unwrap();
+    assert_eq!(store.next_push(G::Apns).await.unwrap(), Some(second(4)));
+    assert_eq!(store.claim_pushes(G::Apns, second(3), 9).await.unwrap(), []);
+    let given = store.claim_pushes(G::Apns, second(4), 9).await.unwrap();
+    assert_eq!(given, [push.clone()]);
+    assert_eq!(store.next_push(G::Apns).await.unwrap(), None);
+    assert_eq!(store.claim_pushes(G::Apns, second(5), 9).await.unwrap(), []);
+    let again = PushResult::Again { due: second(8) };
+    store
+        .finish_push(push.id, given[0].clone(), again, second(5))
+        .unwrap();
+    catch_up(&store).await;
+    assert_eq!(store.next_push(G::Apns).await.unwrap(), Some(second(8)));
+    assert_eq!(store.claim_pushes(G::Apns, second(7), 9).await.unwrap(), []);
+    let given = store.claim_pushes(G::Apns, second(8), 9).await.unwrap();
+    assert_eq!(given.len(), 1);
+    assert_eq!((given[0].id, given[0].attempts), (push.id, 1));
+    let asked = given[0].challenge;
+    store
+        .finish_push(push.id, given[0].clone(), delivered(), second(9))
+        .unwrap();
+    catch_up(&store).await;
+    assert_eq!(store.next_push(G::Apns).await.unwrap(), None);
+    let found = store.challenge(tenant, asked).await.unwrap().unwrap().0;
+    assert_eq!(found.deliveries[0].state, DeliveryState::Accepted);
+    assert_eq!(found.deliveries[0].update_time, second(9));
+}
+
+pub(in crate::store) async fn gateways_do_not_share(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    let tom = user("tom");
+    let phones = [
+        enrolled(&store, tenant, &tom, Some(G::Apns)).await,
+        enrolled(&store, tenant, &tom, Some(G::Fcm)).await,
+        enrolled(&store, tenant, &tom, None).await,
+    ];
+    ask(&store, tenant, &tom, &phones, second(2)).await;
+    for (gateway, device) in [(G::Apns, phones[0].id), (G::Fcm, phones[1].id)] {
+        let jobs = store.claim_pushes(gateway, second(2), 9).await.unwrap();
+        assert_eq!(jobs.len(), 1);
+        assert_eq!((jobs[0].device, jobs[0].gateway), (device, gateway));
+    }
+}
+
+/// Phones that were pushed a prompt are told of its end, except the one that
+/// answered and those that could not be reached.
+pub(in crate::store) async fn an_ended_challenge_is_withdrawn(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    let tom = user("tom");
+    let mut phones = Vec::new();
+    for _ in 0..3 {
+        phones.push(enrolled(&store, tenant, &tom, Some(G::Apns)).await);
+    }
+    phones.push(enrolled(&store, tenant, &tom, None).await);
+    let asked = ask(&store, tenant, &tom, &phones, second(2)).await;
+    for job in store.claim_pushes(G::Apns, second(2), 9).await.unwrap() {
+        let result = if job.device == phones[2].id {
+            PushResult::Finished {
+                delivery: Some((DeliveryState::Failed, "BadTopic".into())),
+                token: TokenVerdict::Fine,
+            }
+        } else {
+            delivered()
+        };
+        store.finish_push(job.id, job, result, second(3)).unwrap();
+    }
+    catch_up(&store).await;
+    let approve = crate::domain::response::Choice::Approve;
+    decide(&store, &asked, answer(&phones[0], approve), second(4)).await;
+    decide(&store, &asked, Event::Cancel, second(5)).await;
+    let jobs = store.claim_pushes(G::Apns, second(5), 9).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(
+        (jobs[0].kind, jobs[0].device, jobs[0].challenge),
+        (PushKind::Withdraw, phones[1].id, asked.id)
+    );
+}
