@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Hints, audit::note, keys, rows};
+use super::{Hints, audit::note, keys, registration, rows};
 use crate::{
     domain::{
         audit::By,
         challenge::{Challenge, DeliveryState, Event, Outcome, Road, SignedBody, Verdict},
-        device::Device,
+        device::{Device, PushGateway},
         ids::{ChallengeId, DeviceId, PushId, TenantId, UserId},
         policy::PendingLimit,
         push::{PushJob, PushKind},
         receipt::{final_name, reason_name},
         time::Timestamp,
     },
-    store::{Created, Decided, Hint, NewChallenge, StoreError, engine::Tx},
+    store::{Created, Decided, Hint, NewChallenge, PushResult, StoreError, engine::Tx},
 };
 
 /// How long a withdrawal is worth sending.
@@ -129,7 +129,8 @@ fn note_decision(
 }
 
 /// Stores a challenge that has just been decided: it leaves what is pending,
-/// and phones that were pushed a prompt are to be told.
+/// and phones that were pushed a prompt are to be told. A prompt still on its
+/// way is withdrawn when it has arrived: see [`finish_push`].
 pub(super) fn settle(
     tx: &mut Tx<'_>,
     hints: &Hints,
@@ -156,32 +157,137 @@ pub(super) fn settle(
         challenge.id,
     ));
     note_decision(tx, challenge, outcome, now, by)?;
-    let answered = outcome.proof.as_ref().map(|proof| proof.device);
     for delivery in &challenge.deliveries {
-        let Road::Push(gateway) = delivery.road else {
-            continue;
-        };
-        if Some(delivery.device) == answered || delivery.state == DeliveryState::Failed {
-            continue;
+        if let Road::Push(gateway) = delivery.road
+            && delivery.pushed
+        {
+            add_withdrawal(tx, hints, challenge, outcome, delivery.device, gateway, now);
         }
-        add_push(
-            tx,
-            hints,
-            &PushJob {
-                id: withdrawal_id(challenge.id, delivery.device),
-                gateway,
-                due: now,
-                kind: PushKind::Withdraw,
-                tenant: challenge.tenant,
-                challenge: challenge.id,
-                device: delivery.device,
-                attempts: 0,
-                expire_time: now.after(WITHDRAWAL_LIFETIME),
-            },
-        );
     }
     hints.after_commit(tx, Hint::Challenge(challenge.id));
     Ok(())
+}
+
+/// Takes a prompt away, unless its own device answered: that one knows.
+fn add_withdrawal(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    challenge: &Challenge,
+    outcome: &Outcome,
+    device: DeviceId,
+    gateway: PushGateway,
+    now: Timestamp,
+) {
+    if outcome
+        .proof
+        .as_ref()
+        .is_some_and(|proof| proof.device == device)
+    {
+        return;
+    }
+    add_push(
+        tx,
+        hints,
+        &PushJob {
+            id: withdrawal_id(challenge.id, device),
+            gateway,
+            due: now,
+            kind: PushKind::Withdraw,
+            tenant: challenge.tenant,
+            challenge: challenge.id,
+            device,
+            attempts: 0,
+            perhaps_sent: false,
+            expire_time: now.after(WITHDRAWAL_LIFETIME),
+        },
+    );
+}
+
+/// Takes note of how a try of a push went; see [`crate::store::Store::finish_push`].
+pub(super) fn finish_push(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    job: &PushJob,
+    result: &PushResult,
+    unheard: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Challenge>, StoreError> {
+    let key = keys::outbox(job);
+    if tx.get(&key).is_none() {
+        return Ok(None);
+    }
+    tx.delete(key);
+    match result {
+        PushResult::Again { due, perhaps_sent } => {
+            let again = PushJob {
+                due: *due,
+                attempts: job.attempts.saturating_add(1),
+                perhaps_sent: *perhaps_sent,
+                ..job.clone()
+            };
+            add_push(tx, hints, &again);
+            Ok(None)
+        }
+        PushResult::Finished {
+            delivery,
+            token,
+            taken,
+        } => {
+            registration::judge_token(tx, job.device, token, now)?;
+            match job.kind {
+                PushKind::Prompt => {
+                    let state = delivery.as_ref();
+                    finish_prompt(tx, hints, job, state, *taken, unheard, now)
+                }
+                PushKind::Withdraw => Ok(None),
+            }
+        }
+    }
+}
+
+fn finish_prompt(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    job: &PushJob,
+    state: Option<&(DeliveryState, String)>,
+    taken: bool,
+    unheard: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Challenge>, StoreError> {
+    let key = keys::challenge(job.tenant, job.challenge);
+    let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
+        return Ok(None);
+    };
+    if let Some(outcome) = &challenge.outcome {
+        // A decided challenge never changes, but this prompt came after its end.
+        if taken {
+            add_withdrawal(tx, hints, &challenge, outcome, job.device, job.gateway, now);
+        }
+        return Ok(None);
+    }
+    let Some(delivery) = challenge.delivery_mut(job.device) else {
+        return Ok(None);
+    };
+    let mut changed = taken && !std::mem::replace(&mut delivery.pushed, taken);
+    if let Some((state, reason)) = state {
+        changed |= delivery.advance(*state, reason, now);
+    }
+    if let Some(receipt_key_id) = unheard
+        && challenge.is_out_of_reach()
+    {
+        match challenge.apply(Event::NobodyListens, now, receipt_key_id) {
+            Verdict::Recorded | Verdict::Expired => {
+                settle(tx, hints, &challenge, now, &By::broker())?;
+                return Ok(Some(challenge));
+            }
+            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => {}
+        }
+    }
+    if changed {
+        rows::save(tx, key, &challenge);
+        hints.after_commit(tx, Hint::Challenge(challenge.id));
+    }
+    Ok(None)
 }
 
 /// A withdrawal happens once per challenge and device: its id follows from
@@ -262,7 +368,7 @@ pub(super) fn decide(
         Verdict::AlreadyDecided | Verdict::Pending => Ok(Decided::Already(challenge)),
         Verdict::Expired => {
             settle(tx, hints, &challenge, now, &By::broker())?;
-            Ok(Decided::Already(challenge))
+            Ok(Decided::Lapsed(challenge))
         }
         Verdict::Recorded => {
             settle(tx, hints, &challenge, now, by)?;

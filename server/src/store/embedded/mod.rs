@@ -24,7 +24,7 @@ use super::{
 };
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId},
-    audit::By,
+    audit::{By, Entry},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
@@ -340,8 +340,11 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<PushJob>, StoreError> {
-        // What is claimed still stands in the outbox: look past it.
-        let window = self.claimed.lock().len().saturating_add(limit);
+        // What is claimed still stands in the outbox: look past it. Claims are
+        // looked at before the rows: one that ends in between has left a row
+        // that is out of date, and what has replaced it rings again.
+        let before = self.claimed.lock().clone();
+        let window = before.len().saturating_add(limit);
         let due = read!(self, |rows| {
             rows.scan_prefix(&keys::outbox_of(gateway), None, window)
                 .iter()
@@ -352,8 +355,9 @@ impl Store for EmbeddedStore {
         Ok(due
             .into_iter()
             .take_while(|job| job.due <= now)
-            .filter(|job| claimed.insert(job.id))
+            .filter(|job| !before.contains(&job.id))
             .take(limit)
+            .filter(|job| claimed.insert(job.id))
             .collect())
     }
 
@@ -372,41 +376,41 @@ impl Store for EmbeddedStore {
             .map(|(due, _)| due))
     }
 
-    fn finish_push(
+    async fn finish_push(
         &self,
-        id: PushId,
         job: PushJob,
         result: PushResult,
+        unheard: Option<String>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Challenge>, StoreError> {
         let claimed = self.claimed.clone();
-        self.write_lazy(move |tx, hints| {
-            tx.delete(keys::outbox(&job));
-            match result {
-                PushResult::Again { due } => {
-                    let again = PushJob {
-                        due,
-                        attempts: job.attempts.saturating_add(1),
-                        ..job.clone()
-                    };
-                    rows::save(tx, keys::outbox(&again), &again);
-                    hints.after_commit(tx, Hint::Outbox(job.gateway));
+        // Only a failed prompt can end a challenge; nothing else is waited for.
+        let may_end = unheard.is_some()
+            && matches!(
+                &result,
+                PushResult::Finished {
+                    delivery: Some((DeliveryState::Failed, _)),
+                    ..
                 }
-                PushResult::Finished { delivery, token } => {
-                    if let Some((state, reason)) = delivery {
-                        let (tenant, challenge) = (job.tenant, job.challenge);
-                        challenges::note_delivery(
-                            tx, hints, tenant, challenge, job.device, state, &reason, now,
-                        )?;
-                    }
-                    registration::judge_token(tx, job.device, &token, now)?;
-                }
-            }
+            );
+        let step = move |tx: &mut Tx<'_>, hints: &Hints| {
+            let id = job.id;
+            // First, so that it is let go of before anybody is told of it.
             tx.after_commit(Box::new(move || {
                 claimed.lock().remove(&id);
             }));
-            Ok(())
-        })
+            challenges::finish_push(tx, hints, &job, &result, unheard.as_deref(), now)
+        };
+        if may_end {
+            self.write(step).await
+        } else {
+            self.write_lazy(move |tx, hints| step(tx, hints).map(drop))?;
+            Ok(None)
+        }
+    }
+
+    async fn note(&self, entry: Entry) -> Result<(), StoreError> {
+        self.write(move |tx, _| audit::append(tx, &entry)).await
     }
 
     fn is_healthy(&self) -> bool {

@@ -555,6 +555,8 @@ pub(super) struct StoredDelivery {
     reason: String,
     #[prost(uint64, tag = "5")]
     update_time: u64,
+    #[prost(bool, tag = "6")]
+    pushed: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -636,6 +638,7 @@ fn store_delivery(delivery: &Delivery) -> StoredDelivery {
         state: delivery_to(delivery.state),
         reason: delivery.reason.clone(),
         update_time: delivery.update_time.as_millis(),
+        pushed: delivery.pushed,
     }
 }
 
@@ -646,6 +649,7 @@ fn load_delivery(stored: StoredDelivery) -> Result<Delivery, BadRecord> {
         state: delivery_from(stored.state)?,
         reason: stored.reason,
         update_time: at(stored.update_time),
+        pushed: stored.pushed,
     })
 }
 
@@ -708,6 +712,8 @@ pub(super) struct StoredPushJob {
     attempts: u32,
     #[prost(uint64, tag = "9")]
     expire_time: u64,
+    #[prost(bool, tag = "10")]
+    perhaps_sent: bool,
 }
 
 impl Record for PushJob {
@@ -724,6 +730,7 @@ impl Record for PushJob {
             device: self.device.as_bytes().to_vec(),
             attempts: self.attempts,
             expire_time: self.expire_time.as_millis(),
+            perhaps_sent: self.perhaps_sent,
         }
     }
 
@@ -738,6 +745,7 @@ impl Record for PushJob {
             device: DeviceId::from_bytes(id16(&stored.device)?),
             attempts: stored.attempts,
             expire_time: at(stored.expire_time),
+            perhaps_sent: stored.perhaps_sent,
         })
     }
 }
