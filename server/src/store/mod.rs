@@ -17,10 +17,10 @@ use async_trait::async_trait;
 
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId},
-    audit::By,
+    audit::{By, Entry},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
-    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     policy::PendingLimit,
     push::PushJob,
     signing_key::SigningKey,
@@ -104,8 +104,10 @@ pub enum Created {
 pub enum Decided {
     /// This event decided.
     Recorded(Challenge),
-    /// Decided before, or its time was up: as it is.
+    /// Decided before: as it is.
     Already(Challenge),
+    /// Its time was up, which this call was the first to notice: as it ended.
+    Lapsed(Challenge),
     /// There is no such challenge for this caller.
     NotFound,
 }
@@ -145,11 +147,16 @@ pub enum PushResult {
         delivery: Option<(DeliveryState, String)>,
         /// What the gateway said of the token.
         token: TokenVerdict,
+        /// Of a prompt: the gateway took it, or may have, in this try or an
+        /// earlier one; so there may be something to withdraw.
+        taken: bool,
     },
     /// To be tried again, under the same id.
     Again {
         /// Not before.
         due: Timestamp,
+        /// See [`PushJob::perhaps_sent`].
+        perhaps_sent: bool,
     },
 }
 
@@ -315,15 +322,23 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<PushJob>, StoreError>;
     /// When the next unclaimed push is due.
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError>;
-    /// Takes note of how a try went. Not waited for: a try that is forgotten is
-    /// repeated under the same id.
-    fn finish_push(
+    /// Takes note of how a try went, and lets go of the claim. A try that is
+    /// forgotten is repeated under the same id. A prompt that the gateway took
+    /// although the challenge had ended meanwhile is withdrawn in the same step.
+    ///
+    /// `unheard`: set when no device that was asked has a stream open; a
+    /// challenge whose last prompt failed with this try then ends in the same
+    /// step, as [`Event::NobodyListens`] says, its receipt under this key. Only
+    /// then the result is the ended challenge.
+    async fn finish_push(
         &self,
-        id: PushId,
         job: PushJob,
         result: PushResult,
+        unheard: Option<String>,
         now: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Option<Challenge>, StoreError>;
+    /// Adds an entry to the audit trail for what changes nothing stored.
+    async fn note(&self, entry: Entry) -> Result<(), StoreError>;
 
     /// Whether the store takes work.
     fn is_healthy(&self) -> bool;

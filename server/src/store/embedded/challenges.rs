@@ -10,21 +10,13 @@ use crate::{
             Challenge, DeliveryState, Event, Final, Outcome, Reason, Road, SignedBody, Verdict,
         },
         device::Device,
-        ids::{ChallengeId, DeviceId, PushId, TenantId, UserId},
+        ids::{ChallengeId, DeviceId, TenantId, UserId},
         policy::PendingLimit,
-        push::{PushJob, PushKind},
         receipt::{final_name, reason_name},
         time::Timestamp,
     },
     store::{Created, Decided, Hint, NewChallenge, StoreError, engine::Tx},
 };
-
-/// How long a withdrawal is worth sending.
-const WITHDRAWAL_LIFETIME: Duration = Duration::from_secs(120);
-
-/// Bytes kept of what a gateway says: ten devices and an answer must fit in
-/// one value.
-const MAX_REASON: usize = 128;
 
 /// Challenges ended in one command. Each writes up to five rows of its own and
 /// a withdrawal per device, about 6 KiB in all, and a command must stay below
@@ -183,7 +175,8 @@ fn note_decision(
 }
 
 /// Stores a challenge that has just been decided: it leaves what is pending,
-/// and phones that were pushed a prompt are to be told.
+/// and phones that were pushed a prompt are to be told. A prompt still on its
+/// way is withdrawn when it has arrived: see [`outbox::finish`].
 pub(super) fn settle(
     tx: &mut Tx<'_>,
     hints: &Hints,
@@ -210,46 +203,15 @@ pub(super) fn settle(
         challenge.id,
     ));
     note_decision(tx, challenge, outcome, now, by)?;
-    let answered = outcome.proof.as_ref().map(|proof| proof.device);
     for delivery in &challenge.deliveries {
-        let Road::Push(gateway) = delivery.road else {
-            continue;
-        };
-        if Some(delivery.device) == answered || delivery.state == DeliveryState::Failed {
-            continue;
+        if let Road::Push(gateway) = delivery.road
+            && delivery.pushed
+        {
+            outbox::withdraw(tx, hints, challenge, outcome, delivery.device, gateway, now);
         }
-        outbox::add(
-            tx,
-            hints,
-            &PushJob {
-                id: withdrawal_id(challenge.id, delivery.device),
-                gateway,
-                due: now,
-                kind: PushKind::Withdraw,
-                tenant: challenge.tenant,
-                challenge: challenge.id,
-                device: delivery.device,
-                attempts: 0,
-                expire_time: now.after(WITHDRAWAL_LIFETIME),
-            },
-        );
     }
     hints.after_commit(tx, Hint::Challenge(challenge.id));
     Ok(())
-}
-
-/// A withdrawal happens once per challenge and device: its id follows from
-/// them (UUID version 8, RFC 9562).
-fn withdrawal_id(challenge: ChallengeId, device: DeviceId) -> PushId {
-    let mut input = b"countersign withdrawal".to_vec();
-    input.extend_from_slice(challenge.as_bytes());
-    input.extend_from_slice(device.as_bytes());
-    let digest = countersign_proto::signing::sha256(&input);
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(digest) {
-        *to = from;
-    }
-    PushId::from_bytes(*uuid::Builder::from_custom_bytes(bytes).as_uuid().as_bytes())
 }
 
 pub(super) fn load(
@@ -316,7 +278,7 @@ pub(super) fn decide(
         Verdict::AlreadyDecided | Verdict::Pending => Ok(Decided::Already(challenge)),
         Verdict::Expired => {
             settle(tx, hints, &challenge, now, &By::broker())?;
-            Ok(Decided::Already(challenge))
+            Ok(Decided::Lapsed(challenge))
         }
         Verdict::Recorded => {
             settle(tx, hints, &challenge, now, by)?;
@@ -406,9 +368,6 @@ pub(super) fn note_delivery(
     let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
         return Ok(());
     };
-    let reason = reason
-        .get(..reason.floor_char_boundary(MAX_REASON))
-        .unwrap_or_default();
     // A decided challenge never changes.
     if challenge.outcome.is_some() {
         return Ok(());

@@ -26,10 +26,10 @@ use super::{
 };
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId},
-    audit::By,
+    audit::{By, Entry},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
-    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     push::PushJob,
     signing_key::SigningKey,
     tenant::Tenant,
@@ -377,15 +377,36 @@ impl Store for EmbeddedStore {
         )))
     }
 
-    fn finish_push(
+    async fn finish_push(
         &self,
-        id: PushId,
         job: PushJob,
         result: PushResult,
+        unheard: Option<String>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Challenge>, StoreError> {
         let claims = self.claims.clone();
-        self.write_lazy(move |tx, hints| outbox::finish(tx, hints, claims, id, &job, result, now))
+        // Only a failed prompt can end a challenge; nothing else is waited for.
+        let may_end = unheard.is_some()
+            && matches!(
+                &result,
+                PushResult::Finished {
+                    delivery: Some((DeliveryState::Failed, _)),
+                    ..
+                }
+            );
+        let step = move |tx: &mut Tx<'_>, hints: &Hints| {
+            outbox::finish(tx, hints, claims, &job, &result, unheard.as_deref(), now)
+        };
+        if may_end {
+            self.write(step).await
+        } else {
+            self.write_lazy(move |tx, hints| step(tx, hints).map(drop))?;
+            Ok(None)
+        }
+    }
+
+    async fn note(&self, entry: Entry) -> Result<(), StoreError> {
+        self.write(move |tx, _| audit::append(tx, &entry)).await
     }
 
     fn is_healthy(&self) -> bool {

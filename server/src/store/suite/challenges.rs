@@ -59,7 +59,7 @@ pub(in crate::store) async fn of_many_events_one_decides(place: &dyn Place) {
                 let before = recorded.insert(challenge.id, challenge);
                 assert_eq!(before, None, "decided twice");
             }
-            (Decided::Already(challenge), early_tick) => {
+            (Decided::Already(challenge) | Decided::Lapsed(challenge), early_tick) => {
                 // The tick that came before the time was up may have found it pending.
                 if challenge.outcome.is_some() || !early_tick {
                     told.push(challenge);
@@ -179,7 +179,7 @@ pub(in crate::store) async fn a_superseded_challenge_or_an_answered_one(place: &
                 assert_eq!(superseded, []);
                 assert_eq!(end.state, Final::Approved);
             }
-            Decided::Already(told) => {
+            Decided::Already(told) | Decided::Lapsed(told) => {
                 assert_eq!(superseded, [told]);
                 assert_eq!(
                     (end.state, end.reason),
@@ -238,7 +238,9 @@ pub(in crate::store) async fn a_removed_device_or_an_answer(place: &dyn Place) {
                     (Final::Denied, Reason::Unreachable)
                 );
             }
-            Decided::Already(_) => panic!("a removed device was told of a challenge"),
+            Decided::Already(_) | Decided::Lapsed(_) => {
+                panic!("a removed device was told of a challenge")
+            }
         }
         let again = decide(&store, &asked, answer(&phone, Choice::Deny), second(4)).await;
         assert_eq!(again, Decided::NotFound);
@@ -330,8 +332,12 @@ pub(in crate::store) async fn a_gateways_long_reason_fits(place: &dyn Place) {
         let result = PushResult::Finished {
             delivery: Some((D::Failed, "é".repeat(1500))),
             token: TokenVerdict::Fine,
+            taken: true,
         };
-        store.finish_push(job.id, job, result, second(3)).unwrap();
+        store
+            .finish_push(job, result, None, second(3))
+            .await
+            .unwrap();
     }
     catch_up(&store).await;
     for delivery in stored(&store, &asked).await.deliveries {

@@ -50,7 +50,7 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
                 assert_eq!(told, end);
                 approved += 1;
             }
-            Decided::Already(told) => {
+            Decided::Already(told) | Decided::Lapsed(told) => {
                 assert_eq!(swept, [end.clone()]);
                 assert_eq!(told, end);
                 assert!(is_expired(&end));
@@ -71,7 +71,7 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
         asked.expire_time,
     )
     .await;
-    let Decided::Already(told) = late else {
+    let Decided::Lapsed(told) = late else {
         panic!("{late:?}")
     };
     assert!(is_expired(&told));

@@ -87,7 +87,6 @@ pub(in crate::store) async fn each_change_has_its_hint(place: &dyn Place) {
     decide(&store, &next, Event::Cancel, second(5)).await;
     let ended = hints();
     assert!(ended.contains(&Hint::Challenge(next.id)), "{ended:?}");
-    assert!(ended.contains(&Hint::Outbox(PushGateway::Fcm)), "{ended:?}");
     decide(&store, &next, Event::Cancel, second(5)).await;
     assert_eq!(hints(), []);
     let last = ask(&store, tenant, &tom, &phone, second(6)).await;

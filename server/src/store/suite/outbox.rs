@@ -25,6 +25,7 @@ pub(in crate::store) fn delivered() -> PushResult {
     PushResult::Finished {
         delivery: Some((DeliveryState::Accepted, String::new())),
         token: TokenVerdict::Fine,
+        taken: true,
     }
 }
 
@@ -61,7 +62,8 @@ pub(in crate::store) async fn a_push_is_never_given_twice(place: &dyn Place) {
                     taken.push(job.id);
                     done.fetch_add(1, Ordering::SeqCst);
                     store
-                        .finish_push(job.id, job, delivered(), second(3))
+                        .finish_push(job, delivered(), None, second(3))
+                        .await
                         .unwrap();
                 }
                 tokio::task::yield_now().await;
@@ -99,9 +101,13 @@ pub(in crate::store) async fn a_push_comes_again_at_its_time(place: &dyn Place) 
     assert_eq!(given, [push.clone()]);
     assert_eq!(store.next_push(G::Apns).await.unwrap(), None);
     assert_eq!(store.claim_pushes(G::Apns, second(5), 9).await.unwrap(), []);
-    let again = PushResult::Again { due: second(8) };
+    let again = PushResult::Again {
+        due: second(8),
+        perhaps_sent: false,
+    };
     store
-        .finish_push(push.id, given[0].clone(), again, second(5))
+        .finish_push(given[0].clone(), again, None, second(5))
+        .await
         .unwrap();
     catch_up(&store).await;
     assert_eq!(store.next_push(G::Apns).await.unwrap(), Some(second(8)));
@@ -111,7 +117,8 @@ pub(in crate::store) async fn a_push_comes_again_at_its_time(place: &dyn Place) 
     assert_eq!((given[0].id, given[0].attempts), (push.id, 1));
     let asked = given[0].challenge;
     store
-        .finish_push(push.id, given[0].clone(), delivered(), second(9))
+        .finish_push(given[0].clone(), delivered(), None, second(9))
+        .await
         .unwrap();
     catch_up(&store).await;
     assert_eq!(store.next_push(G::Apns).await.unwrap(), None);
@@ -154,11 +161,15 @@ pub(in crate::store) async fn an_ended_challenge_is_withdrawn(place: &dyn Place)
             PushResult::Finished {
                 delivery: Some((DeliveryState::Failed, "BadTopic".into())),
                 token: TokenVerdict::Fine,
+                taken: false,
             }
         } else {
             delivered()
         };
-        store.finish_push(job.id, job, result, second(3)).unwrap();
+        store
+            .finish_push(job, result, None, second(3))
+            .await
+            .unwrap();
     }
     catch_up(&store).await;
     let approve = crate::domain::response::Choice::Approve;

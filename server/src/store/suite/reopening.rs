@@ -109,12 +109,17 @@ pub(in crate::store) async fn claims_are_forgotten_and_pushes_given_again(place:
     assert_eq!(given.len(), 3);
     let (done, again, open) = (&given[0], &given[1], &given[2]);
     store
-        .finish_push(done.id, done.clone(), delivered(), second(3))
+        .finish_push(done.clone(), delivered(), None, second(3))
+        .await
         .unwrap();
     let due = second(8);
-    let repeat = crate::store::PushResult::Again { due };
+    let repeat = crate::store::PushResult::Again {
+        due,
+        perhaps_sent: false,
+    };
     store
-        .finish_push(again.id, again.clone(), repeat, second(3))
+        .finish_push(again.clone(), repeat, None, second(3))
+        .await
         .unwrap();
     // Closing waits for what was handed in.
     store.close().await.unwrap();
