@@ -163,7 +163,7 @@ impl Worker {
         if now >= job.expire_time {
             return Ok(nothing);
         }
-        let Some((challenge, _)) = store.challenge(job.tenant, job.challenge).await? else {
+        let Some((challenge, signed)) = store.challenge(job.tenant, job.challenge).await? else {
             return Ok(nothing);
         };
         let device = store
@@ -188,6 +188,7 @@ impl Worker {
                 if !challenge.is_open(now) || fetched {
                     return Ok(nothing);
                 }
+                let push = self.broker.sealed(push, device.as_ref(), &signed).await?;
                 let pair = (job.challenge, job.device);
                 self.prompts_in_flight.lock().insert(pair);
                 let outcome = self.send(job, &push).await;
