@@ -39,6 +39,12 @@ async fn once_goes_through_and_again_in_the_same_directory() {
             2,
             "{text}"
         );
+        for words in [
+            "APNs carries the challenge itself",
+            "FCM carries only a wake-up",
+        ] {
+            assert_eq!(text.matches(words).count(), 2, "{text}");
+        }
         assert_eq!(
             text.matches("Moet de aanmelding worden goedgekeurd?")
                 .count(),

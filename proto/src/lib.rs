@@ -2,8 +2,10 @@
 //!
 //! [`v1`] holds the generated gRPC messages, clients and servers of package
 //! `countersign.v1`; [`signing`] the exact bytes that are signed and how they
-//! are verified. Broker and phones use the same code for both.
+//! are verified; [`sealing`] how a challenge is encrypted to one device. Broker
+//! and phones use the same code for all of it.
 
+pub mod sealing;
 pub mod signing;
 
 /// Messages, clients and servers of package `countersign.v1`.

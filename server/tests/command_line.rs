@@ -108,6 +108,7 @@ fn tenant(tenant_id: &str, display_name: &str) -> Tenant {
                 nanos: 0,
             }),
             pending_limit: PendingLimit::Supersede.into(),
+            encrypted_prompts: true,
         }),
         create_time: moment(0),
     }
@@ -312,11 +313,12 @@ async fn operators_commands_ask_the_broker_and_print_json() {
                 "off",
                 "--challenge-ttl",
                 "90s",
+                "--encrypted-prompts",
             ],
-            "CreateTenantRequest { display_name: \"Eagle\", policy: Some(TenantPolicy { number_matching: Off, number_digits: 0, challenge_ttl: Some(Duration { seconds: 90, nanos: 0 }), pending_limit: Unspecified }) }",
+            "CreateTenantRequest { display_name: \"Eagle\", policy: Some(TenantPolicy { number_matching: Off, number_digits: 0, challenge_ttl: Some(Duration { seconds: 90, nanos: 0 }), pending_limit: Unspecified, encrypted_prompts: true }) }",
             vec![json!({
                 "tenant_id": "t1", "display_name": "Eagle", "create_time": "1970-01-01T00:00:00Z",
-                "policy": {"number_matching": "always", "number_digits": 2, "challenge_ttl": "60s", "pending_limit": "supersede"},
+                "policy": {"number_matching": "always", "number_digits": 2, "challenge_ttl": "60s", "pending_limit": "supersede", "encrypted_prompts": true},
             })],
         ),
         (

@@ -8,7 +8,8 @@ use countersign_proto::v1::enrollment_service_client::EnrollmentServiceClient;
 use countersign_proto::v1::{
     Authenticator, CancelChallengeRequest, Challenge, ChallengeState, CreateApiKeyRequest,
     CreateChallengeRequest, CreateEnrollmentRequest, CreateEnrollmentResponse, CreateTenantRequest,
-    EnrollmentState, Role, SignInContext, Tenant, WaitChallengeRequest, WaitEnrollmentRequest,
+    EnrollmentState, Role, SignInContext, Tenant, TenantPolicy, WaitChallengeRequest,
+    WaitEnrollmentRequest,
 };
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -86,7 +87,10 @@ impl IdentityProvider {
         let mut admin = AdminServiceClient::with_interceptor(channel.clone(), operator);
         let request = CreateTenantRequest {
             display_name: organisation.to_owned(),
-            policy: None,
+            policy: Some(TenantPolicy {
+                encrypted_prompts: true,
+                ..TenantPolicy::default()
+            }),
         };
         let tenant = admin
             .create_tenant(request)

@@ -17,6 +17,8 @@ pub(super) struct Service {
     pub(super) phone: &'static str,
     /// How its phones keep their keys.
     pub(super) algorithm: KeyAlgorithm,
+    /// Whether its app knows encrypted prompts.
+    pub(super) encrypted_prompts: bool,
     platform: Platform,
     gateway: Gateway,
 }
@@ -27,16 +29,18 @@ pub(super) const APNS: Service = Service {
     name: "APNs",
     phone: "iPhone",
     algorithm: KeyAlgorithm::P256,
+    encrypted_prompts: true,
     platform: Platform::Ios,
     gateway: Gateway::Apns,
 };
 
-/// Google's.
+/// Google's, with an app that is only ever woken.
 pub(super) const FCM: Service = Service {
     vendor: Vendor::Fcm,
     name: "FCM",
     phone: "Android phone",
     algorithm: KeyAlgorithm::Ed25519,
+    encrypted_prompts: false,
     platform: Platform::Android,
     gateway: Gateway::Fcm,
 };
@@ -63,6 +67,9 @@ impl Service {
         options.algorithm = self.algorithm;
         options.platform = self.platform;
         options.language = language.to_owned();
+        if !self.encrypted_prompts {
+            options.encryption_key = None;
+        }
         options.display_name = format!("Simulated {}", self.phone);
         options.push = Some(PushRegistration {
             gateway: self.gateway.into(),

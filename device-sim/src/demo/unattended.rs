@@ -14,7 +14,7 @@ use super::identity_provider::IdentityProvider;
 use super::installation::Installation;
 use super::road::{APNS, FCM, Service};
 use crate::gateway::{Push, Pushes};
-use crate::phone::{Phone, Ticket, VerifiedChallenge};
+use crate::phone::{Phone, PushMessage, Ticket, VerifiedChallenge};
 use crate::prompt::Handset;
 use crate::terminal::Screen;
 
@@ -150,15 +150,36 @@ async fn sign_in(
     ))?;
 
     let push = next_push(device).await?;
-    story.note(&format!(
-        "{} carries only a wake-up: {}",
-        service.name,
-        content(&push)
-    ))?;
     tells_nothing(&push, user)?;
-
-    let prompt = fetch(device, &challenge).await?;
-    story.note("the phone fetches the challenge, checks the broker's signature and shows:")?;
+    let prompt = match PushMessage::read(&serde_json::to_value(&push).unwrap_or_default()) {
+        Some(PushMessage::Sealed { id, sealed }) => {
+            story.note(&format!(
+                "{} carries the challenge itself, which only the phone can read: {}",
+                service.name,
+                beginning(&content(&push)),
+            ))?;
+            let prompt = device.phone.open(&id, &sealed)?;
+            story.note("the phone opens it, checks the broker's signature and shows:")?;
+            prompt
+        }
+        _ => {
+            story.note(&format!(
+                "{} carries only a wake-up: {}",
+                service.name,
+                content(&push)
+            ))?;
+            let prompt = fetch(device, &challenge).await?;
+            story.note(
+                "the phone fetches the challenge, checks the broker's signature and shows:",
+            )?;
+            prompt
+        }
+    };
+    expect(
+        "challenge on the phone",
+        prompt.id(),
+        challenge.challenge_id.as_str(),
+    )?;
     let number = match decision {
         Decision::Approve => challenge.number_to_match.as_str(),
         _ => "",
@@ -227,6 +248,15 @@ fn content(push: &Push) -> String {
             .message
             .get("data")
             .map_or_else(String::new, ToString::to_string),
+    }
+}
+
+/// As much as fits on two lines.
+fn beginning(text: &str) -> String {
+    let start: String = text.chars().take(150).collect();
+    match text.len() - start.len() {
+        0 => start,
+        rest => format!("{start}… and {rest} bytes more"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use countersign_proto::sealing::EncryptionKey;
 use countersign_proto::v1::device_service_client::DeviceServiceClient;
 use countersign_proto::v1::{EnrollResponse, PushRegistration, UserVerification};
 use parking_lot::RwLock;
@@ -25,6 +26,7 @@ pub struct Phone {
 pub(super) struct Shared {
     registration: Registration,
     pub(super) key: DeviceKey,
+    encryption_key: Option<EncryptionKey>,
     pub(super) trusted: RwLock<TrustedKeys>,
     pub(super) push: RwLock<Option<PushRegistration>>,
     pub(super) user_verification: UserVerification,
@@ -105,6 +107,7 @@ impl Phone {
                     language: options.language,
                 },
                 key,
+                encryption_key: options.encryption_key,
                 trusted: RwLock::new(trusted),
                 push: RwLock::new(options.push),
                 user_verification: UserVerification::Pin,
@@ -126,6 +129,7 @@ impl Phone {
             shared: Arc::new(Shared {
                 trusted: RwLock::new(state.trusted()?),
                 key: DeviceKey::from_stored(&state.key)?,
+                encryption_key: state.encryption_key()?,
                 push: RwLock::new(state.push.as_ref().map(Into::into)),
                 registration: Registration {
                     broker: state.broker,
@@ -167,6 +171,7 @@ impl Phone {
             user_id: registration.user_id.clone(),
             language: registration.language.clone(),
             key: self.shared.key.to_stored()?,
+            encryption_key: self.encryption_key().map(PhoneState::stored_encryption_key),
             trusted_keys: self.shared.trusted.read().to_stored(),
             push: self.shared.push.read().as_ref().map(Into::into),
         })
@@ -234,6 +239,12 @@ impl Phone {
     #[must_use]
     pub fn key(&self) -> &DeviceKey {
         &self.shared.key
+    }
+
+    /// Opens encrypted prompts.
+    #[must_use]
+    pub fn encryption_key(&self) -> Option<&EncryptionKey> {
+        self.shared.encryption_key.as_ref()
     }
 
     /// The broker's keys trusted at present.

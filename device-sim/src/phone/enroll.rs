@@ -1,6 +1,7 @@
 //! Redeeming a ticket.
 
 use bytes::Bytes;
+use countersign_proto::sealing::EncryptionKey;
 use countersign_proto::signing::Purpose;
 use countersign_proto::v1::{
     EnrollRequest, EnrollmentBody, KeyAlgorithm, KeyProtection, Platform, PushRegistration,
@@ -72,8 +73,8 @@ pub struct EnrollOptions {
     pub push: Option<PushRegistration>,
     /// Where the app says that the key lives.
     pub key_protection: KeyProtection,
-    /// X25519 public key for encrypted prompts: 32 bytes, or empty for none.
-    pub encryption_key: Vec<u8>,
+    /// Opens encrypted prompts; none: the phone is only ever woken.
+    pub encryption_key: Option<EncryptionKey>,
     /// Certificates to trust for `https`, in PEM; `None`: the machine's own.
     pub ca_pem: Option<String>,
     /// The phone's clock.
@@ -81,7 +82,8 @@ pub struct EnrollOptions {
 }
 
 impl EnrollOptions {
-    /// An Android phone in English with an Ed25519 key and no push token.
+    /// An Android phone in English with an Ed25519 key, a new key for encrypted
+    /// prompts and no push token.
     #[must_use]
     pub fn new(ticket: Ticket) -> Self {
         Self {
@@ -93,7 +95,8 @@ impl EnrollOptions {
             app_version: env!("CARGO_PKG_VERSION").to_owned(),
             push: None,
             key_protection: KeyProtection::Software,
-            encryption_key: Vec::new(),
+            // Without randomness there is no device key either: enrolling fails.
+            encryption_key: EncryptionKey::generate().ok(),
             ca_pem: None,
             now: system_clock(),
         }
@@ -112,7 +115,11 @@ impl EnrollOptions {
             language: self.language.clone(),
             app_version: self.app_version.clone(),
             push: self.push.clone(),
-            encryption_key: self.encryption_key.clone().into(),
+            encryption_key: self
+                .encryption_key
+                .as_ref()
+                .map(|key| key.public_bytes().to_vec().into())
+                .unwrap_or_default(),
             enroll_time: Some(timestamp((self.now)())),
         }
     }

@@ -44,6 +44,9 @@ pub enum PhoneError {
     /// The challenge has expired by the phone's clock.
     #[error("the challenge has expired")]
     Expired,
+    /// What came in a push was not sealed to this phone, or was altered.
+    #[error("the sealed challenge cannot be opened")]
+    NotOpened,
     /// What the broker sent can't be read.
     #[error("malformed {0}")]
     Malformed(&'static str),

@@ -1,13 +1,15 @@
 //! How the app hears of challenges: over an open stream, or woken by pushes.
 //! Both mend themselves.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use countersign_proto::v1::Withdrawal;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{Phone, PhoneError, PhoneEvent, VerifiedChallenge};
+use super::{Phone, PhoneError, PhoneEvent, PushMessage, VerifiedChallenge};
 use crate::fetch::get_lines;
 
 /// First wait before trying again; doubles.
@@ -17,6 +19,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often an app in front, woken by a push, looks whether its prompts still
 /// stand.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// No challenge lives longer (`TenantPolicy.challenge_ttl`).
+const LONGEST_LIFE: Duration = Duration::from_secs(600);
 
 /// The road by which challenges come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,7 @@ pub fn feed(phone: Phone, road: Road) -> mpsc::Receiver<Feed> {
         let listen = Listener {
             phone,
             sender: sender.clone(),
+            seen: Mutex::default(),
         };
         tokio::select! {
             () = sender.closed() => {}
@@ -92,6 +98,16 @@ impl From<PhoneError> for Broken {
 struct Listener {
     phone: Phone,
     sender: mpsc::Sender<Feed>,
+    seen: Mutex<HashMap<String, Seen>>,
+}
+
+/// What is remembered of a challenge, so that a sealed push that comes twice,
+/// late, or after its withdrawal does not bring a prompt back.
+struct Seen {
+    /// A withdrawal came: only the broker can tell whether that is true.
+    withdrawn: bool,
+    /// When it can be forgotten.
+    until: SystemTime,
 }
 
 impl Listener {
@@ -182,15 +198,50 @@ impl Listener {
             }
             tokio::select! {
                 line = pushes.next() => match line {
-                    // A push is never the source of truth: whatever it says,
-                    // the app lists what is pending.
-                    Ok(Some(_)) => look = true,
+                    Ok(Some(push)) => look |= !self.shown_from(&push).await,
                     Ok(None) => return Broken::Lost("the pushes ended".to_owned()),
                     Err(error) => return Broken::Lost(error.to_string()),
                 },
                 _ = look_again.tick(), if look => {}
             }
         }
+    }
+
+    /// Whether the push needs no look at the broker: it brought a challenge that
+    /// the broker signed for this phone. Anything else is a hint, and never the
+    /// source of truth: the app lists what is pending.
+    async fn shown_from(&self, push: &str) -> bool {
+        let push = serde_json::from_str(push).unwrap_or_default();
+        match PushMessage::read(&push) {
+            Some(PushMessage::Sealed { id, sealed }) => {
+                let Ok(challenge) = self.phone.open(&id, &sealed) else {
+                    return false;
+                };
+                match self.note(&id, false, challenge.expire_time()) {
+                    None => self.tell(Feed::Challenge(Box::new(challenge))).await,
+                    Some(withdrawn) => return !withdrawn,
+                }
+                true
+            }
+            Some(PushMessage::Withdraw { id }) => {
+                let until = self.phone.now() + LONGEST_LIFE;
+                self.note(&id, true, until);
+                false
+            }
+            Some(PushMessage::Challenge { .. }) | None => false,
+        }
+    }
+
+    /// Remembers a challenge; tells whether it had been withdrawn, if it was
+    /// known before.
+    fn note(&self, id: &str, withdrawn: bool, until: SystemTime) -> Option<bool> {
+        let now = self.phone.now();
+        let mut seen = self.seen.lock();
+        seen.retain(|_, seen| seen.until > now);
+        let before = seen.get(id).map(|seen| seen.withdrawn);
+        let withdrawn = withdrawn || before == Some(true);
+        seen.insert(id.to_owned(), Seen { withdrawn, until });
+        before
     }
 
     /// Tells what is pending and how many that is.
@@ -203,6 +254,7 @@ impl Listener {
             .collect();
         let count = ids.len();
         for challenge in pending.challenges {
+            self.note(challenge.id(), false, challenge.expire_time());
             self.tell(Feed::Challenge(Box::new(challenge))).await;
         }
         for (_, error) in pending.refused {

@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use countersign_proto::sealing::EncryptionKey;
 use countersign_proto::v1::{Gateway, PushEnvironment, PushRegistration};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,10 @@ pub struct PhoneState {
     pub language: String,
     /// The device's own key.
     pub key: StoredKey,
+    /// X25519 private key for encrypted prompts: 32 bytes in base64; none: the
+    /// phone is only ever woken.
+    #[serde(default)]
+    pub encryption_key: Option<StoredEncryptionKey>,
     /// The broker's keys.
     pub trusted_keys: Vec<TrustedKey>,
     /// How the phone is woken; none: over `Subscribe`.
@@ -66,6 +71,17 @@ impl std::fmt::Debug for StoredKey {
             Self::Ed25519 { .. } => "Ed25519(…)",
             Self::P256 { .. } => "P256(…)",
         })
+    }
+}
+
+/// A private key at rest that opens encrypted prompts.
+#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct StoredEncryptionKey(String);
+
+impl std::fmt::Debug for StoredEncryptionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("X25519(…)")
     }
 }
 
@@ -179,6 +195,23 @@ impl PhoneState {
         file.as_file().sync_all().map_err(|e| failed(&e))?;
         file.persist(path).map_err(|e| failed(&e))?;
         Ok(())
+    }
+
+    pub(super) fn encryption_key(&self) -> Result<Option<EncryptionKey>, PhoneError> {
+        let Some(StoredEncryptionKey(text)) = &self.encryption_key else {
+            return Ok(None);
+        };
+        STANDARD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+            .and_then(|bytes| EncryptionKey::from_bytes(&bytes).ok())
+            .map(Some)
+            .ok_or(PhoneError::UnusableKey)
+    }
+
+    pub(super) fn stored_encryption_key(key: &EncryptionKey) -> StoredEncryptionKey {
+        StoredEncryptionKey(STANDARD.encode(key.private_bytes()))
     }
 
     pub(super) fn trusted(&self) -> Result<TrustedKeys, PhoneError> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::keys::TestKey;
 
-const CHALLENGE_ID: &str = "01970f3c-5c00-7a10-8b5e-2f6d7c8e9a01";
+pub(crate) const CHALLENGE_ID: &str = "01970f3c-5c00-7a10-8b5e-2f6d7c8e9a01";
 const TENANT_ID: &str = "01970a00-0000-7000-8000-0000000000aa";
 pub(crate) const TICKET: &str = "7XKM2Q9TBW4ZC1RD8HVN";
 
@@ -40,7 +40,7 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-fn device_id(algorithm: KeyAlgorithm) -> String {
+pub(crate) fn device_id(algorithm: KeyAlgorithm) -> String {
     match algorithm {
         KeyAlgorithm::P256 => "01970e11-2233-7445-8667-00000000b256",
         KeyAlgorithm::Ed25519 | KeyAlgorithm::Unspecified => "01970e11-2233-7445-8667-000000025519",

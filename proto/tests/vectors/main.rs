@@ -19,11 +19,18 @@ mod files;
 mod keys;
 mod rejected_keys;
 mod rejected_signatures;
+mod sealed;
 
 use std::fmt::Debug;
 
-use countersign_proto::signing::PublicKey;
-use files::{Accepted, File, Rejected, RejectedKey, from_hex, purpose};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign_proto::sealing::{EncryptionKey, SealingError};
+use countersign_proto::signing::{PublicKey, Purpose};
+use countersign_proto::v1::{ChallengeBody, KeyAlgorithm, SealedChallenge};
+use files::{Accepted, File, Rejected, RejectedKey, from_hex, hex, purpose};
+use prost::Message as _;
+use sealed::{RejectedSealed, Sealed, bytes32};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -57,6 +64,54 @@ fn the_files_are_what_this_code_makes() {
         &rejected_signatures::make(stored.as_ref()),
     );
     check("rejected-keys", &rejected_keys::make());
+    check("sealed-challenge", &sealed::make());
+    check("rejected-sealed-challenges", &sealed::make_rejected());
+}
+
+/// By the library that broker and simulated phones use.
+#[test]
+fn sealed_challenges_are_opened_and_verify() {
+    if writing() {
+        return;
+    }
+    let broker = keys::broker();
+    let broker = PublicKey::from_bytes(KeyAlgorithm::Ed25519, &broker.public()).unwrap();
+    for vector in files::read::<Sealed>("sealed-challenge").unwrap().vectors {
+        let key = EncryptionKey::from_bytes(&bytes32(&vector.recipient_private_key)).unwrap();
+        let text = vector.push["c"].as_str().unwrap();
+        let sealed = STANDARD.decode(text).unwrap();
+        assert_eq!(hex(&sealed), vector.sealed, "{}", vector.name);
+        let sealed = SealedChallenge::decode(sealed.as_slice()).unwrap();
+        let opened = key
+            .open(&sealed, &vector.device_id, &vector.challenge_id)
+            .unwrap_or_else(|error| panic!("{}: {error}", vector.name));
+        assert_eq!(hex(opened.encode_to_vec()), vector.plaintext);
+        broker
+            .verify(Purpose::Challenge, &opened.body, &opened.signature)
+            .unwrap();
+        let body = ChallengeBody::decode(opened.body).unwrap();
+        assert_eq!(body.challenge_id, vector.challenge_id);
+    }
+}
+
+#[test]
+fn rejected_sealed_challenges_are_not_opened() {
+    if writing() {
+        return;
+    }
+    for vector in files::read::<RejectedSealed>("rejected-sealed-challenges")
+        .unwrap()
+        .vectors
+    {
+        let key = EncryptionKey::from_bytes(&bytes32(&vector.recipient_private_key)).unwrap();
+        let sealed = SealedChallenge::decode(from_hex(&vector.sealed).as_slice()).unwrap();
+        assert_eq!(
+            key.open(&sealed, &vector.device_id, &vector.challenge_id),
+            Err(SealingError::NotOpened),
+            "{}",
+            vector.name
+        );
+    }
 }
 
 #[test]

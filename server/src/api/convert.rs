@@ -247,6 +247,7 @@ pub(super) fn policy(policy: Option<v1::TenantPolicy>) -> Result<Policy, Invalid
     if let Some(ttl) = duration("policy.challenge_ttl", policy.challenge_ttl)? {
         out.challenge_ttl = ttl;
     }
+    out.encrypted_prompts = policy.encrypted_prompts;
     out.check()?;
     Ok(out)
 }
@@ -268,6 +269,7 @@ pub(super) fn tenant(tenant: &Tenant) -> v1::Tenant {
                 PendingLimit::Reject => v1::PendingLimit::Reject,
             }
             .into(),
+            encrypted_prompts: tenant.policy.encrypted_prompts,
         }),
         create_time: Some(timestamp(tenant.create_time)),
     }

@@ -213,7 +213,7 @@ impl Worker {
             token: TokenVerdict::Fine,
             taken,
         };
-        let Some((challenge, _)) = store.challenge(job.tenant, job.challenge).await? else {
+        let Some((challenge, signed)) = store.challenge(job.tenant, job.challenge).await? else {
             return Ok((nothing(false), None));
         };
         let mut job = job.clone();
@@ -241,6 +241,12 @@ impl Worker {
                 taken: job.perhaps_sent,
             },
             Ok(push) => {
+                let push = match job.kind {
+                    PushKind::Prompt => {
+                        self.broker.sealed(push, device.as_ref(), &signed).await?
+                    }
+                    PushKind::Withdraw => push,
+                };
                 let outcome = self.send(&job, &push).await;
                 let now = self.broker.now();
                 match job.kind {

@@ -153,6 +153,10 @@ pub(super) struct TenantCreate {
     /// What a second challenge does while one is pending for the same user [default: supersede]
     #[arg(long, value_enum)]
     pub(super) pending_limit: Option<PendingLimit>,
+    /// Send the prompt itself through the push gateways, encrypted to the phone, which then shows
+    /// it without a fetch; without this, pushes only wake the phone
+    #[arg(long)]
+    pub(super) encrypted_prompts: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

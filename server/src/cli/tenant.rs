@@ -87,6 +87,7 @@ fn policy(tenant: &TenantCreate) -> Result<TenantPolicy, Failure> {
         number_digits: tenant.number_digits.unwrap_or(0),
         challenge_ttl: tenant.challenge_ttl.map(duration).transpose()?,
         pending_limit: pending_limit.into(),
+        encrypted_prompts: tenant.encrypted_prompts,
     })
 }
 
@@ -118,6 +119,7 @@ fn to_json(tenant: &Tenant) -> Value {
             "number_digits": policy.number_digits,
             "challenge_ttl": policy.challenge_ttl.map(|ttl| ttl.to_string()),
             "pending_limit": pending_limit,
+            "encrypted_prompts": policy.encrypted_prompts,
         })
     });
     json!({
@@ -154,6 +156,12 @@ fn describe(tenant: &Tenant) -> String {
         let ttl = policy.challenge_ttl.map(|ttl| ttl.to_string());
         rows.push(["challenge ttl".to_owned(), ttl.unwrap_or_default()]);
         rows.push(["pending limit".to_owned(), pending_limit.to_owned()]);
+        let encrypted = if policy.encrypted_prompts {
+            "yes"
+        } else {
+            "no"
+        };
+        rows.push(["encrypted prompts".to_owned(), encrypted.to_owned()]);
     }
     table(["PROPERTY", "VALUE"], &rows)
 }

@@ -33,6 +33,8 @@ pub struct Policy {
     pub challenge_ttl: Duration,
     /// Which of two challenges gives way.
     pub pending_limit: PendingLimit,
+    /// Pushes carry the challenge, encrypted to the device.
+    pub encrypted_prompts: bool,
 }
 
 impl Default for Policy {
@@ -42,6 +44,7 @@ impl Default for Policy {
             number_digits: 2,
             challenge_ttl: Duration::from_secs(60),
             pending_limit: PendingLimit::Supersede,
+            encrypted_prompts: false,
         }
     }
 }

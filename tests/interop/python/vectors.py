@@ -12,6 +12,7 @@ import urllib.parse
 from google.protobuf import json_format
 
 import protos
+import sealing
 import signing
 
 FOLDER = protos.ROOT / "proto" / "vectors"
@@ -98,10 +99,48 @@ def refused(call) -> None:
     raise AssertionError("was accepted")
 
 
+def sealed(vector: dict) -> None:
+    device_id, challenge_id = vector["device_id"], vector["challenge_id"]
+    private = bytes.fromhex(vector["recipient_private_key"])
+    ephemeral = bytes.fromhex(vector["ephemeral_private_key"])
+    plaintext = bytes.fromhex(vector["plaintext"])
+    assert vector["info"] == sealing.INFO.decode()
+    assert sealing.aad(device_id, challenge_id).hex() == vector["aad"]
+    public = sealing.public_bytes(private)
+    assert public.hex() == vector["recipient_public_key"]
+
+    enc, ct = sealing.seal(plaintext, public, ephemeral, device_id, challenge_id)
+    assert enc.hex() == vector["encapsulated_key"]
+    assert ct.hex() == vector["ciphertext"], "the same ephemeral key makes the same ciphertext"
+    push = vector["push"]
+    assert (push["v"], push["t"], push["id"]) == (1, "sealed", challenge_id)
+    raw = base64.b64decode(push["c"], validate=True)
+    assert raw.hex() == vector["sealed"]
+    assert open_sealed(vector, raw) == plaintext
+
+    signed = protos.challenge.SignedChallenge.FromString(plaintext)
+    (key,) = {vector["key"]["public_key"] for vector in read("challenge")}
+    broker = signing.public_key("ED25519", bytes.fromhex(key))
+    broker.verify(signing.CHALLENGE, signed.body, signed.signature)
+    assert protos.challenge.ChallengeBody.FromString(signed.body).challenge_id == challenge_id
+
+
+def open_sealed(vector: dict, raw: bytes) -> bytes:
+    message = protos.challenge.SealedChallenge.FromString(raw)
+    private = bytes.fromhex(vector["recipient_private_key"])
+    return sealing.unseal(message.encapsulated_key, message.ciphertext, private,
+                          vector["device_id"], vector["challenge_id"])
+
+
+def rejected_sealed(vector: dict) -> None:
+    refused(lambda: open_sealed(vector, bytes.fromhex(vector["sealed"])))
+
+
 def main() -> int:
     passed = failed = 0
     files = [(name, accepted) for name in ACCEPTED]
     files += [("rejected-signatures", rejected_signature), ("rejected-keys", rejected_key)]
+    files += [("sealed-challenge", sealed), ("rejected-sealed-challenges", rejected_sealed)]
     for name, check in files:
         vectors = read(name)
         for vector in vectors:

@@ -32,6 +32,8 @@ pub(in crate::store::embedded) struct StoredTenant {
     challenge_ttl_ms: u64,
     #[prost(uint32, tag = "7")]
     pending_limit: u32,
+    #[prost(bool, tag = "8")]
+    encrypted_prompts: bool,
 }
 
 impl Record for Tenant {
@@ -47,6 +49,7 @@ impl Record for Tenant {
             challenge_ttl_ms: u64::try_from(self.policy.challenge_ttl.as_millis())
                 .unwrap_or(u64::MAX),
             pending_limit: limit_to(self.policy.pending_limit),
+            encrypted_prompts: self.policy.encrypted_prompts,
         }
     }
 
@@ -61,6 +64,7 @@ impl Record for Tenant {
                     .map_err(|_| BadRecord("number_digits out of range"))?,
                 challenge_ttl: std::time::Duration::from_millis(stored.challenge_ttl_ms),
                 pending_limit: limit_from(stored.pending_limit)?,
+                encrypted_prompts: stored.encrypted_prompts,
             },
         })
     }
