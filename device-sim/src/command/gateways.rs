@@ -4,13 +4,15 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::fault::{FaultPlan, PlanError};
 use crate::gateway::{
-    ApnsTeam, Arrival, Encoding, Gateways, GatewaysConfig, GatewaysError, UnknownGateway,
+    ApnsTeam, Arrival, Encoding, GatewayClock, Gateways, GatewaysConfig, GatewaysError,
+    UnknownGateway,
 };
 
 /// Runs emulators of APNs (production and sandbox), FCM and an SMS gateway until Ctrl-C.
@@ -55,10 +57,13 @@ pub struct GatewaysArgs {
     /// A Firebase project id; may be repeated.
     #[arg(long, value_name = "ID", default_value = "countersign-example")]
     pub project: Vec<String>,
-    /// Take JWTs in plain or padded base64 and pushes without apns-push-type, as the crates a2 and
-    /// apns-h2 may send them.
+    /// Take JWTs in plain or padded base64, pushes without apns-push-type, and background pushes
+    /// with more than content-available, as the crates a2 and apns-h2 send them.
     #[arg(long)]
     pub lenient: bool,
+    /// Run the emulators' clock ahead by so much: provider tokens look stale to them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub clock_ahead: u64,
     /// Seed of the faults by share (default: random, printed).
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -176,6 +181,7 @@ pub async fn run(args: GatewaysArgs) -> Result<(), GatewaysCommandError> {
             Encoding::Strict
         },
         seed: args.seed,
+        clock: clock_ahead(Duration::from_secs(args.clock_ahead)),
         ..GatewaysConfig::default()
     })
     .await?;
@@ -202,6 +208,11 @@ pub async fn run(args: GatewaysArgs) -> Result<(), GatewaysCommandError> {
             },
         }
     }
+}
+
+fn clock_ahead(by: Duration) -> GatewayClock {
+    let system = GatewayClock::system();
+    GatewayClock::from_fn(move || UNIX_EPOCH + Duration::from_millis(system.now_ms()) + by)
 }
 
 fn say(text: &str) -> io::Result<()> {

@@ -42,7 +42,8 @@ pub struct GatewaysConfig {
     pub teams: Vec<ApnsTeam>,
     /// Firebase project ids.
     pub projects: Vec<String>,
-    /// Which JWTs APNs takes. [`Encoding::Lenient`] also lets `apns-push-type` be missing.
+    /// Which JWTs APNs takes. [`Encoding::Lenient`] also lets `apns-push-type` be missing
+    /// and background pushes hold more than `content-available`.
     pub jwt_encoding: Encoding,
     /// Changes of provider token allowed per team in 20 minutes; unset: any number, for tests that
     /// restart a broker more often than Apple would like.

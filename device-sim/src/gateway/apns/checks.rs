@@ -170,7 +170,7 @@ pub(super) fn request(headers: &HeaderMap, body: &[u8], strict: bool) -> Result<
         return Err(BAD_COLLAPSE_ID);
     }
     Ok(Request {
-        payload: payload(body, push_type)?,
+        payload: payload(body, push_type, strict)?,
         topic: topic.to_owned(),
         bundle_id: bundle_id.to_owned(),
         push_type,
@@ -187,7 +187,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str, bad: Reason) -> Result<Option<&'
         .transpose()
 }
 
-fn payload(body: &[u8], push_type: &str) -> Result<Value, Reason> {
+fn payload(body: &[u8], push_type: &str, strict: bool) -> Result<Value, Reason> {
     let limit = if push_type == "voip" {
         VOIP_BODY_LIMIT
     } else {
@@ -212,9 +212,11 @@ fn payload(body: &[u8], push_type: &str) -> Result<Value, Reason> {
         // alert, badge, or sound."
         "alert" => interacts,
         // "The push type for notifications that deliver content in the background, and don't
-        // trigger any user interactions."
+        // trigger any user interactions." Strictly, then, nothing beside `content-available`; the
+        // crates a2 and apns-h2 always add `mutable-content`, off.
         "background" => {
-            aps.len() == 1 && aps.get("content-available").and_then(Value::as_u64) == Some(1)
+            let alone = aps.len() == 1 || !(strict || interacts);
+            alone && aps.get("content-available").and_then(Value::as_u64) == Some(1)
         }
         _ => true,
     };
