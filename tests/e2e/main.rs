@@ -7,4 +7,7 @@
     reason = "tests"
 )]
 
+mod clock_skew;
+mod credentials;
 mod decisions;
+mod enrolment;
