@@ -11,3 +11,4 @@ mod clock_skew;
 mod credentials;
 mod decisions;
 mod enrolment;
+mod keys;
