@@ -12,3 +12,4 @@ mod credentials;
 mod decisions;
 mod enrolment;
 mod keys;
+mod layering;
