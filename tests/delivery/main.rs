@@ -9,11 +9,8 @@
     reason = "tests"
 )]
 
-mod broken_apns;
-mod broken_fcm;
 mod credentials;
 mod faults;
-mod interceptor;
 mod outcomes;
 mod rig;
 

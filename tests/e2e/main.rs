@@ -7,7 +7,12 @@
     reason = "tests"
 )]
 
+mod clock_skew;
+mod credentials;
 mod decisions;
 mod delivery_states;
+mod enrolment;
+mod keys;
+mod layering;
 mod push;
 mod withdrawal;

@@ -9,9 +9,13 @@
     reason = "a test harness: a fault here is a failed test"
 )]
 
+pub mod contract;
 pub mod gate;
 pub mod process;
 pub mod push;
+pub mod rpcs;
+pub mod two_tenants;
+pub mod wire;
 
 use std::{
     ffi::OsString,
@@ -269,6 +273,25 @@ impl TestBroker {
         Phone::enroll(self.options(tenant, user).await)
             .await
             .unwrap()
+    }
+
+    /// The same phone, told where the broker is after a restart.
+    pub fn moved(&self, phone: &Phone) -> Phone {
+        let mut state = phone.state().unwrap();
+        state.broker = self.address();
+        Phone::from_state(state, self.phone_clock()).unwrap()
+    }
+
+    /// What `user` can answer with, oldest first.
+    pub async fn authenticators(&self, tenant: &Tenant, user: &str) -> Vec<v1::Authenticator> {
+        self.enrollments(tenant)
+            .list_authenticators(v1::ListAuthenticatorsRequest {
+                user_id: user.into(),
+            })
+            .await
+            .unwrap()
+            .into_inner()
+            .authenticators
     }
 
     /// Asks `user` for an approval.

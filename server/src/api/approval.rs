@@ -12,11 +12,7 @@ use super::{
     status::{status, unauthenticated},
 };
 use crate::{
-    broker::{
-        Broker, IdpCaller,
-        challenge::{NewRequest, check_method},
-        error::BrokerError,
-    },
+    broker::{Broker, IdpCaller, challenge::NewRequest, error::BrokerError},
     domain::{
         Invalid,
         ids::{ChallengeId, DeviceId, UserId, parse_uuid},
@@ -85,6 +81,19 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
         device,
         ttl: convert::duration("ttl", request.ttl)?,
     })
+}
+
+/// Checks that the method asked for is one that can be had.
+fn check_method(method: v1::Method) -> Result<(), Invalid> {
+    match method {
+        v1::Method::Unspecified | v1::Method::Push => Ok(()),
+        v1::Method::Sms
+        | v1::Method::Totp
+        | v1::Method::RecoveryCode
+        | v1::Method::RememberedBrowser => {
+            Err(Invalid::new("method", "must be METHOD_PUSH or unset"))
+        }
+    }
 }
 
 #[tonic::async_trait]

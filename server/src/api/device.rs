@@ -151,7 +151,7 @@ impl v1::device_service_server::DeviceService for Phones {
         let request = request.into_inner();
         let now = self.broker.now();
         let registration = registration(&request.body, now).map_err(invalid)?;
-        let (device, tenant) = self
+        let (device, tenant, broker_keys) = self
             .broker
             .redeem(registration, &request.body, &request.signature, address)
             .await
@@ -161,7 +161,7 @@ impl v1::device_service_server::DeviceService for Phones {
             tenant_id: tenant.id.to_string(),
             organisation: tenant.display_name,
             user_id: device.user.as_str().to_owned(),
-            broker_keys: self.broker.broker_keys(),
+            broker_keys,
             key_successions: convert::successions(&self.broker.successions()),
             server_time: Some(timestamp(self.broker.now())),
         }))

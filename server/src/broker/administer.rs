@@ -221,6 +221,7 @@ impl Broker {
         if lead > MAX_LEAD {
             return Err(Invalid::new("lead_time", "must be at most 30 days").into());
         }
+        let one_at_a_time = self.keyring.make_one().await;
         if self.keyring.stored().len() >= MAX_SIGNING_KEYS {
             return Err(BrokerError::Internal("too many signing keys".into()));
         }
@@ -230,6 +231,7 @@ impl Broker {
             .add_signing_key(key.clone(), caller.by.clone())
             .await?;
         self.keyring.add(key.clone())?;
+        drop(one_at_a_time);
         self.hub
             .send_all(&DeviceEvent::KeySuccession(Arc::new(self.successions())));
         let turn = if lead.is_zero() {

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_proto::v1;
 
 use super::{
     Broker, IdpCaller, Shown, dispatch,
@@ -13,7 +12,6 @@ use super::{
 };
 use crate::{
     domain::{
-        Invalid,
         body::challenge_body,
         challenge::{
             Challenge, Delivery, DeliveryState, Event, Final, Method, Outcome, Reason, Road,
@@ -375,22 +373,6 @@ pub(super) fn already_decided(challenge: &Challenge) -> BrokerError {
             device: outcome.proof.as_ref().map(|proof| proof.device),
         },
         None => BrokerError::Internal("a pending challenge was taken for an ended one".into()),
-    }
-}
-
-/// Checks that the method asked for is one that can be had.
-///
-/// # Errors
-/// [`Invalid`] naming the field.
-pub fn check_method(method: v1::Method) -> Result<(), Invalid> {
-    match method {
-        v1::Method::Unspecified | v1::Method::Push => Ok(()),
-        v1::Method::Sms
-        | v1::Method::Totp
-        | v1::Method::RecoveryCode
-        | v1::Method::RememberedBrowser => {
-            Err(Invalid::new("method", "must be METHOD_PUSH or unset"))
-        }
     }
 }
 

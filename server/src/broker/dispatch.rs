@@ -242,9 +242,7 @@ impl Worker {
             },
             Ok(push) => {
                 let push = match job.kind {
-                    PushKind::Prompt => {
-                        self.broker.sealed(push, device.as_ref(), &signed).await?
-                    }
+                    PushKind::Prompt => self.broker.sealed(push, device.as_ref(), &signed).await?,
                     PushKind::Withdraw => push,
                 };
                 let outcome = self.send(&job, &push).await;

@@ -207,7 +207,8 @@ impl Broker {
         }
     }
 
-    /// Redeems a ticket: registers the phone. `body` is what it signed.
+    /// Redeems a ticket: registers the phone, and tells it which keys of the
+    /// broker to trust. `body` is what it signed.
     ///
     /// # Errors
     /// [`BrokerError::TicketRefused`] for a code that opens nothing, whatever
@@ -218,7 +219,7 @@ impl Broker {
         body: &[u8],
         signature: &[u8],
         address: String,
-    ) -> Result<(Device, Tenant), BrokerError> {
+    ) -> Result<(Device, Tenant, Vec<v1::BrokerKey>), BrokerError> {
         registration.check()?;
         if let Some(push) = &registration.push {
             check_push("body.push", push)?;
@@ -249,26 +250,25 @@ impl Broker {
         match self.store.redeem(code, device, now, address).await? {
             Redeemed::Refused => Err(BrokerError::TicketRefused),
             Redeemed::TooManyDevices => Err(BrokerError::TooManyDevices),
-            Redeemed::Registered(device) => {
+            Redeemed::Registered { device, issued } => {
                 let tenant = self
                     .store
                     .tenant(device.tenant)
                     .await?
                     .ok_or_else(|| BrokerError::Internal("a device without a tenant".into()))?;
-                Ok((*device, tenant))
+                Ok((*device, tenant, self.broker_keys(issued)))
             }
         }
     }
 
-    /// The broker's keys as phones need them: how they follow, and those that
-    /// sign now or next.
-    #[must_use]
-    pub fn broker_keys(&self) -> Vec<v1::BrokerKey> {
+    /// The broker's keys for a phone whose ticket was made at `issued`: the one
+    /// that the ticket names, which may have had its turn since, and all that
+    /// follow from it.
+    fn broker_keys(&self, issued: Timestamp) -> Vec<v1::BrokerKey> {
         self.keyring
-            .turns(self.now())
+            .since(issued)
             .into_iter()
-            .filter(|(_, turn)| *turn != crate::domain::signing_key::Turn::Retired)
-            .map(|(key, _)| v1::BrokerKey {
+            .map(|key| v1::BrokerKey {
                 key_id: key.key_id,
                 public_key: key.public_key.to_vec().into(),
                 activate_time: Some(crate::domain::body::timestamp(key.activate_time)),

@@ -1,7 +1,7 @@
 //! The broker's signing keys, opened: private halves are stored sealed with the
 //! installation's master key and live in the clear only here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -86,6 +86,7 @@ struct OpenKey {
 pub struct Keyring {
     master: MasterKey,
     keys: ArcSwap<Vec<Arc<OpenKey>>>,
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Keyring {
@@ -97,6 +98,7 @@ impl Keyring {
         let keyring = Self {
             master,
             keys: ArcSwap::default(),
+            making: tokio::sync::Mutex::default(),
         };
         for key in stored {
             keyring.add(key)?;
@@ -127,6 +129,13 @@ impl Keyring {
         Ok(())
     }
 
+    /// To be held from [`Keyring::make`] to [`Keyring::add`]: two keys made at
+    /// the same moment would both follow from the one before them, and neither
+    /// from the other.
+    pub(super) async fn make_one(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.making.lock().await
+    }
+
     /// Makes a key that signs from `activate_time` on, vouched for by the
     /// newest before it. It is not in use until it is stored and added.
     ///
@@ -142,9 +151,14 @@ impl Keyring {
         let public_key = <[u8; 32]>::try_from(public.as_slice())
             .map_err(|_| BrokerError::Internal("an Ed25519 key must have 32 bytes".into()))?;
         let id = key_id(&public_key);
+        let mut create_time = now;
         let succession = match self.keys.load().last() {
             None => None,
             Some(before) => {
+                // They are stored in this order, which is the order of
+                // succession, whatever the wall clock does.
+                let after = before.stored.create_time.after(Duration::from_millis(1));
+                create_time = create_time.max(after);
                 let body = broker_key_body(&id, &public_key, activate_time);
                 Some(Succession {
                     signature: sign(&before.private, Purpose::KeySuccession, &body)?,
@@ -157,7 +171,7 @@ impl Keyring {
             sealed_seed: self.master.seal(&id, seed.as_slice())?,
             key_id: id,
             public_key,
-            create_time: now,
+            create_time,
             activate_time,
             succession,
         })
@@ -175,11 +189,10 @@ impl Keyring {
 
     fn current(&self, now: Timestamp) -> Result<Arc<OpenKey>, BrokerError> {
         let keys = self.keys.load();
+        // As `signing_key::current`.
         keys.iter()
-            .enumerate()
-            .filter(|(_, key)| key.stored.activate_time <= now)
-            .max_by_key(|(index, key)| (key.stored.activate_time, *index))
-            .map(|(_, key)| key.clone())
+            .rfind(|key| key.stored.activate_time <= now)
+            .cloned()
             .ok_or_else(|| BrokerError::Internal("there is no signing key".into()))
     }
 
@@ -244,6 +257,15 @@ impl Keyring {
             })
             .collect();
         serde_json::json!({ "keys": keys })
+    }
+
+    /// The keys from the one that signed at `since` on, oldest first: whoever
+    /// trusts the first can follow to all of them.
+    #[must_use]
+    pub fn since(&self, since: Timestamp) -> Vec<SigningKey> {
+        let mut keys = self.stored();
+        let from = signing_key::current(&keys, since).unwrap_or_default();
+        keys.split_off(from.min(keys.len()))
     }
 
     /// Where each key stands at `now`, oldest first.

@@ -41,25 +41,21 @@ pub enum Turn {
     Retired,
 }
 
-/// Position of the key that signs at `now`: of those activated the latest, the
-/// later made where two share a time.
+/// Position of the key that signs at `now`: the newest of those whose time has
+/// come. Keys sign in the order in which they follow from one another, so one
+/// that is overtaken by a newer key before its time never signs: phones that
+/// pinned the newer one could not follow back.
 #[must_use]
 pub fn current(keys: &[SigningKey], now: Timestamp) -> Option<usize> {
-    keys.iter()
-        .enumerate()
-        .filter(|(_, key)| key.activate_time <= now)
-        .max_by_key(|(index, key)| (key.activate_time, *index))
-        .map(|(index, _)| index)
+    keys.iter().rposition(|key| key.activate_time <= now)
 }
 
 /// Where the key at `index` stands at `now`.
 #[must_use]
 pub fn turn(keys: &[SigningKey], index: usize, now: Timestamp) -> Turn {
-    if current(keys, now) == Some(index) {
-        Turn::Current
-    } else if keys.get(index).is_some_and(|key| key.activate_time > now) {
-        Turn::Next
-    } else {
-        Turn::Retired
+    match current(keys, now) {
+        Some(current) if index < current => Turn::Retired,
+        Some(current) if index == current => Turn::Current,
+        Some(_) | None => Turn::Next,
     }
 }

@@ -116,7 +116,12 @@ pub enum Decided {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redeemed {
     /// The device is registered.
-    Registered(Box<Device>),
+    Registered {
+        /// As stored.
+        device: Box<Device>,
+        /// When the ticket was made.
+        issued: Timestamp,
+    },
     /// No ticket that this code opens, for whatever reason.
     Refused,
     /// The user has as many devices as one may have.

@@ -147,7 +147,10 @@ pub(super) fn redeem(
         device.id,
         &device.user,
     )?;
-    Ok(Redeemed::Registered(Box::new(device)))
+    Ok(Redeemed::Registered {
+        device: Box::new(device),
+        issued: ticket.create_time,
+    })
 }
 
 pub(super) fn devices_of(

@@ -1,0 +1,284 @@
+//! What each rpc asks of its caller, and a request for each that is fit to be
+//! carried out.
+
+use countersign_proto::v1;
+use device_sim::phone::enroll_request;
+use prost::Message as _;
+
+use crate::{
+    sign_in,
+    two_tenants::{TwoTenants, push, unknown_id},
+    wire::{Headers, bearer, header},
+};
+
+/// What an rpc asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An API key of role idp.
+    Idp,
+    /// An API key of role admin, of the tenant in question or the installation.
+    Admin,
+    /// An API key of role admin of the installation.
+    Installation,
+    /// A device's proof.
+    Device,
+    /// The message proves itself.
+    Itself,
+}
+
+const NO_WAIT: Option<prost_types::Duration> = Some(prost_types::Duration {
+    seconds: 0,
+    nanos: 0,
+});
+
+/// What `path` asks of its caller, and a request that Tom's organisation may
+/// make. `None` for an rpc that this table does not know.
+pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
+    let own = &world.own;
+    let (service, method) = path.trim_start_matches('/').split_once('/')?;
+    let challenge_id = own.challenge.challenge_id.clone();
+    let tenant_id = own.tenant.id.clone();
+    let user_id = "tom".to_owned();
+    Some(match (service.strip_prefix("countersign.v1.")?, method) {
+        ("ApprovalService", "CreateChallenge") => {
+            let mut request = sign_in("tom");
+            request.request_id.clear();
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("ApprovalService", "GetChallenge") => {
+            let request = v1::GetChallengeRequest { challenge_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("ApprovalService", "WaitChallenge") => {
+            let request = v1::WaitChallengeRequest {
+                challenge_id,
+                timeout: NO_WAIT,
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("ApprovalService", "WatchChallenge") => {
+            let request = v1::WatchChallengeRequest { challenge_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("ApprovalService", "CancelChallenge") => {
+            let request = v1::CancelChallengeRequest { challenge_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "CreateEnrollment") => {
+            let user_id = "bob".to_owned();
+            let request = v1::CreateEnrollmentRequest { user_id, ttl: None };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "WaitEnrollment") => {
+            let request = v1::WaitEnrollmentRequest {
+                enrollment_id: own.ticket.enrollment_id.clone(),
+                timeout: NO_WAIT,
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "ListAuthenticators") => {
+            let request = v1::ListAuthenticatorsRequest { user_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "RemoveAuthenticator") => {
+            let request = v1::RemoveAuthenticatorRequest {
+                user_id,
+                authenticator_id: own.second.device_id().into(),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("DeviceService", "Enroll") => {
+            let (body, key) = own.registration(&world.broker);
+            let request = enroll_request(&body, &key).unwrap();
+            (Caller::Itself, request.encode_to_vec())
+        }
+        ("DeviceService", "Respond") => {
+            let response = Some(own.phone.sign_response(&own.approval()).unwrap());
+            let request = v1::RespondRequest { response };
+            (Caller::Itself, request.encode_to_vec())
+        }
+        ("DeviceService", "Subscribe" | "ListPendingChallenges" | "Unenroll") => {
+            (Caller::Device, Vec::new())
+        }
+        ("DeviceService", "AcknowledgeChallenge") => {
+            let request = v1::AcknowledgeChallengeRequest { challenge_id };
+            (Caller::Device, request.encode_to_vec())
+        }
+        ("DeviceService", "UpdatePushToken") => {
+            let request = v1::UpdatePushTokenRequest { push: Some(push()) };
+            (Caller::Device, request.encode_to_vec())
+        }
+        ("AdminService", "CreateTenant") => {
+            let request = v1::CreateTenantRequest {
+                display_name: "Another".into(),
+                policy: None,
+            };
+            (Caller::Installation, request.encode_to_vec())
+        }
+        ("AdminService", "GetTenant") => {
+            let request = v1::GetTenantRequest { tenant_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "ListTenants") => (Caller::Admin, Vec::new()),
+        ("AdminService", "CreateApiKey") => {
+            let request = v1::CreateApiKeyRequest {
+                tenant_id,
+                role: v1::Role::Idp.into(),
+                display_name: "another".into(),
+            };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "ListApiKeys") => {
+            let request = v1::ListApiKeysRequest { tenant_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "RevokeApiKey") => {
+            let request = v1::RevokeApiKeyRequest {
+                api_key_id: own.tenant.api_key_id.clone(),
+            };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "RotateSigningKey" | "ListSigningKeys") => {
+            (Caller::Installation, Vec::new())
+        }
+        _ => return None,
+    })
+}
+
+/// Metadata with which the call is allowed. A device's proof is made anew for
+/// each call.
+pub fn allowed(world: &TwoTenants, caller: Caller, path: &str, message: &[u8]) -> Headers {
+    match caller {
+        Caller::Idp => bearer(&world.own.tenant.api_key),
+        Caller::Admin => bearer(&world.own.admin.0),
+        Caller::Installation => bearer(&world.broker.admin_key),
+        Caller::Itself => Vec::new(),
+        Caller::Device => {
+            let proof = world.own.phone.prove(path, message).unwrap();
+            vec![proof_header(&proof)]
+        }
+    }
+}
+
+/// A device's proof as metadata.
+pub fn proof_header(
+    proof: &tonic::metadata::BinaryMetadataValue,
+) -> (&'static str, http::HeaderValue) {
+    header("countersign-device-proof-bin", proof.as_encoded_bytes())
+}
+
+/// Requests that name something which the caller must not know to exist. The
+/// first of each list names something that does not.
+pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
+    let (own, other) = (&world.own, &world.foreign);
+    let method = path.rsplit('/').next().unwrap();
+    let challenges = [unknown_id(), other.challenge.challenge_id.clone()];
+    let tenants = [unknown_id(), other.tenant.id.clone()];
+    match method {
+        "CreateChallenge" => [
+            unknown_id().as_str(),
+            other.phone.device_id(),
+            own.neighbour.device_id(),
+            own.removed.device_id(),
+        ]
+        .into_iter()
+        .map(|device_id| {
+            let mut request = sign_in("tom");
+            request.device_id = device_id.to_owned();
+            request.encode_to_vec()
+        })
+        .collect(),
+        // These five messages have the id in the same field.
+        "GetChallenge" | "WaitChallenge" | "WatchChallenge" | "CancelChallenge" => challenges
+            .into_iter()
+            .map(|challenge_id| v1::GetChallengeRequest { challenge_id }.encode_to_vec())
+            .collect(),
+        "AcknowledgeChallenge" => challenges
+            .into_iter()
+            .chain([own.neighbours_challenge.challenge_id.clone()])
+            .map(|challenge_id| v1::AcknowledgeChallengeRequest { challenge_id }.encode_to_vec())
+            .collect(),
+        "WaitEnrollment" => [unknown_id(), other.ticket.enrollment_id.clone()]
+            .into_iter()
+            .map(|enrollment_id| {
+                let request = v1::WaitEnrollmentRequest {
+                    enrollment_id,
+                    timeout: None,
+                };
+                request.encode_to_vec()
+            })
+            .collect(),
+        "RemoveAuthenticator" => [
+            unknown_id().as_str(),
+            other.phone.device_id(),
+            own.neighbour.device_id(),
+            own.removed.device_id(),
+        ]
+        .into_iter()
+        .map(|authenticator_id| {
+            let request = v1::RemoveAuthenticatorRequest {
+                user_id: "tom".into(),
+                authenticator_id: authenticator_id.into(),
+            };
+            request.encode_to_vec()
+        })
+        .collect(),
+        "Respond" => challenges
+            .into_iter()
+            .chain([own.neighbours_challenge.challenge_id.clone()])
+            .map(|challenge_id| {
+                let body = v1::ResponseBody {
+                    challenge_id,
+                    ..own.approval()
+                };
+                let response = Some(own.phone.sign_response(&body).unwrap());
+                v1::RespondRequest { response }.encode_to_vec()
+            })
+            .collect(),
+        "GetTenant" | "ListApiKeys" => tenants
+            .into_iter()
+            .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
+            .collect(),
+        "CreateApiKey" => tenants
+            .into_iter()
+            .map(|tenant_id| {
+                let request = v1::CreateApiKeyRequest {
+                    tenant_id,
+                    role: v1::Role::Idp.into(),
+                    display_name: String::new(),
+                };
+                request.encode_to_vec()
+            })
+            .collect(),
+        "RevokeApiKey" => [
+            "0123456789abcdef",
+            &other.tenant.api_key_id,
+            &other.admin.1,
+            key_id(&world.broker.admin_key),
+        ]
+        .into_iter()
+        .map(|api_key_id| {
+            let api_key_id = api_key_id.to_owned();
+            v1::RevokeApiKeyRequest { api_key_id }.encode_to_vec()
+        })
+        .collect(),
+        // They name nothing, or what they name is their own proof.
+        "CreateEnrollment"
+        | "ListAuthenticators"
+        | "Enroll"
+        | "Subscribe"
+        | "ListPendingChallenges"
+        | "UpdatePushToken"
+        | "Unenroll"
+        | "CreateTenant"
+        | "ListTenants"
+        | "RotateSigningKey"
+        | "ListSigningKeys" => Vec::new(),
+        other => panic!("{other} is not in the table of foreign objects"),
+    }
+}
+
+/// The part of an API key that may be shown.
+pub fn key_id(key: &str) -> &str {
+    key.split('_').nth(1).unwrap()
+}
