@@ -2,6 +2,7 @@
 
 mod audit;
 mod challenges;
+mod expiry;
 mod installation;
 mod keys;
 mod outbox;
@@ -304,7 +305,7 @@ impl Store for EmbeddedStore {
         loop {
             let (left, key) = (limit.saturating_sub(ended.len()), receipt_key_id.clone());
             let step = self
-                .write(move |tx, hints| challenges::expire_due(tx, hints, now, left, &key))
+                .write(move |tx, hints| expiry::expire_due(tx, hints, now, left, &key))
                 .await;
             match step {
                 Ok(step) => {
@@ -324,7 +325,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(read!(self, |rows| challenges::next_expiry(rows)))
+        Ok(read!(self, |rows| expiry::next_expiry(rows)))
     }
 
     async fn note_delivery(

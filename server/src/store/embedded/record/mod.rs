@@ -1,7 +1,7 @@
 //! How things are written down: protobuf, each value behind a version byte.
 //!
-//! Tags are for ever: a field is added, never reused. `golden` holds a sample of
-//! every version ever written.
+//! Tags are for ever: a field is added, never reused. `golden/` holds a sample of
+//! every kind and variant of every version ever written.
 
 use countersign_proto::{signing::PublicKey, v1::KeyAlgorithm};
 use prost::Message;
@@ -10,6 +10,13 @@ use crate::domain::{
     device::{KeyProtection, PushGateway},
     time::Timestamp,
 };
+
+/// Lets the golden samples leave out no variant.
+#[cfg(test)]
+pub(super) trait Numbered: Sized + 'static {
+    /// All that can be written down.
+    const ALL: &'static [Self];
+}
 
 /// Numbers of an enum in stored form. Never renumber.
 macro_rules! numbered {
@@ -22,6 +29,10 @@ macro_rules! numbered {
                 $($number => Ok($variant),)*
                 _ => Err(BadRecord(concat!("unknown ", stringify!($type)))),
             }
+        }
+        #[cfg(test)]
+        impl $crate::store::embedded::record::Numbered for $type {
+            const ALL: &'static [Self] = &[$($variant),*];
         }
     };
 }

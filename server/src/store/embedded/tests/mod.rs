@@ -7,6 +7,10 @@
     reason = "tests"
 )]
 
+mod audit;
+mod golden;
+mod own;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,0 +1,142 @@
+//! What only this engine can be asked.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::FutureExt as _;
+
+use super::{
+    super::{EmbeddedStore, keys},
+    Directory,
+};
+use crate::{
+    domain::{device::PushGateway as G, push::PushJob},
+    store::{Hint, PushResult, Store, StoreError, suite::fixture::*},
+};
+
+async fn put(store: &EmbeddedStore, key: Vec<u8>, value: &'static [u8]) {
+    store
+        .write(move |tx, _| {
+            tx.put(key, value);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+/// Whoever is woken for a push must be able to take it there and then: no
+/// other hint will come. A read of this engine never waits, so the listener
+/// itself can look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_of_a_push_comes_when_it_is_free() {
+    let dir = Directory::new();
+    let store: Arc<dyn Store> = Arc::new(dir.store());
+    let (seen, missed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    {
+        let (store, seen, missed) = (Arc::downgrade(&store), seen.clone(), missed.clone());
+        let looking = store.upgrade().unwrap();
+        looking.listen(Arc::new(move |hint| {
+            let (Hint::Outbox(gateway), Some(store)) = (hint, store.upgrade()) else {
+                return;
+            };
+            seen.fetch_add(1, Ordering::SeqCst);
+            if let Some(Ok(None)) = store.next_push(gateway).now_or_never() {
+                missed.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    let (tenant, tom) = (tenant_id(), user("tom"));
+    let phone = [enrolled(&store, tenant, &tom, Some(G::Fcm)).await];
+    ask(&store, tenant, &tom, &phone, second(2)).await;
+    let job = store.claim_pushes(G::Fcm, second(2), 1).await.unwrap();
+    let again = PushResult::Again { due: second(4) };
+    store
+        .finish_push(job[0].id, job[0].clone(), again, second(3))
+        .unwrap();
+    catch_up(&store).await;
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+    assert_eq!(missed.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_said_to_be_corrupt() {
+    let dir = Directory::new();
+    let store = dir.store();
+    let tenant = tenant_id();
+    for (value, said) in [
+        (&[2_u8, 0][..], "unknown record version"),
+        (&[], "empty value"),
+        (&[1, 0xff], "not a protobuf message"),
+    ] {
+        put(&store, keys::tenant(tenant), value).await;
+        let Err(StoreError::Corrupt(error)) = store.tenant(tenant).await else {
+            panic!("read")
+        };
+        assert!(error.contains("Tenant") && error.contains(said), "{error}");
+    }
+    assert!(store.is_healthy());
+}
+
+/// One record that can't be read must not hold up the others.
+#[tokio::test]
+async fn an_unreadable_record_holds_up_nobody() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let tenant = tenant_id();
+    let mut asked = Vec::new();
+    for n in 0..2 {
+        let tom = user(&format!("tom{n}"));
+        let phone = [enrolled(&store, tenant, &tom, Some(G::Fcm)).await];
+        asked.push(ask(&store, tenant, &tom, &phone, second(2 + n)).await);
+    }
+    let outbox = embedded
+        .engine
+        .read(|rows| rows.scan_prefix(&keys::outbox_of(G::Fcm), None, 9))
+        .await
+        .unwrap();
+    put(&embedded, outbox[0].0.clone(), &[9]).await;
+    let jobs = store.claim_pushes(G::Fcm, second(9), 9).await.unwrap();
+    assert_eq!(
+        jobs.iter().map(|job| job.challenge).collect::<Vec<_>>(),
+        [asked[1].id]
+    );
+    assert_eq!(store.next_push(G::Fcm).await.unwrap(), None);
+
+    let key = keys::challenge(tenant, asked[0].id);
+    put(&embedded, key, &[9]).await;
+    let end = asked[1].expire_time;
+    let ended = store.expire_due(end, 9, RECEIPT_KEY.into()).await.unwrap();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(store.next_expiry().await.unwrap(), None);
+}
+
+/// What nobody waits for is all or nothing too.
+#[tokio::test]
+async fn an_outcome_that_can_not_be_noted_is_not_noted_by_half() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let (tenant, tom) = (tenant_id(), user("tom"));
+    let phone = [enrolled(&store, tenant, &tom, Some(G::Fcm)).await];
+    let asked = ask(&store, tenant, &tom, &phone, second(2)).await;
+    put(&embedded, keys::challenge(tenant, asked.id), &[9]).await;
+    let job: PushJob = store
+        .claim_pushes(G::Fcm, second(2), 1)
+        .await
+        .unwrap()
+        .remove(0);
+    let done = crate::store::suite::outbox::delivered();
+    store
+        .finish_push(job.id, job.clone(), done, second(3))
+        .unwrap();
+    catch_up(&store).await;
+    let left = embedded
+        .engine
+        .read(|rows| rows.get(&keys::outbox(&job)))
+        .await
+        .unwrap();
+    assert!(left.is_some());
+}
