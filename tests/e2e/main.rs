@@ -16,3 +16,4 @@ mod keys;
 mod layering;
 mod push;
 mod withdrawal;
+mod sealed;

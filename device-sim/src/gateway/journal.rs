@@ -149,15 +149,16 @@ impl Journal {
             }
         });
         let arrival = Arc::new(arrival);
-        // Nobody listening is no error.
-        drop(self.shared.sender.send(Arc::clone(&arrival)));
         if self.shared.keep > 0 {
             let mut list = self.shared.list.lock();
             if list.len() >= self.shared.keep {
                 list.pop_front();
             }
-            list.push_back(arrival);
+            list.push_back(Arc::clone(&arrival));
         }
+        // After the list, so that who is told finds it there. Nobody listening is
+        // no error.
+        drop(self.shared.sender.send(arrival));
     }
 
     pub(crate) fn counters(&self) -> Counters {
