@@ -17,9 +17,7 @@ mod rig;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use countersign_server::delivery::{
-    Content, Gateways as Senders, NowMs, Outcome, PushEnvironment, PushGateway, PushTarget,
-};
+use countersign_server::delivery::{Content, Outcome, PushEnvironment, PushGateway, PushTarget};
 use device_sim::gateway::{Environment, GatewaysConfig};
 use uuid::Uuid;
 

@@ -15,5 +15,5 @@ mod enrolment;
 mod keys;
 mod layering;
 mod push;
-mod withdrawal;
 mod sealed;
+mod withdrawal;

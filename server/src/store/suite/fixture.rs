@@ -154,7 +154,7 @@ pub(in crate::store) async fn enrolled(
         .await
         .unwrap()
     {
-        Redeemed::Registered(device) => *device,
+        Redeemed::Registered { device, .. } => *device,
         other => panic!("{other:?}"),
     }
 }

@@ -36,7 +36,7 @@ pub(in crate::store) async fn a_ticket_is_redeemed_once(place: &dyn Place) {
         let mut registered = Vec::new();
         for done in tries.join_all().await {
             match done {
-                Redeemed::Registered(device) => registered.push(*device),
+                Redeemed::Registered { device, .. } => registered.push(*device),
                 other => assert_eq!(other, Redeemed::Refused),
             }
         }
@@ -103,7 +103,7 @@ pub(in crate::store) async fn a_new_ticket_replaces_the_open_one(place: &dyn Pla
     assert_eq!(refused.await.unwrap(), Redeemed::Refused);
     // A dead one stays as it is, whatever comes.
     let used = store.redeem(new_code, stranger(None), second(1), String::new());
-    assert!(matches!(used.await.unwrap(), Redeemed::Registered(_)));
+    assert!(matches!(used.await.unwrap(), Redeemed::Registered { .. }));
     store
         .add_ticket(ticket(tenant, &tom, &code()), by())
         .await
@@ -128,7 +128,9 @@ pub(in crate::store) async fn a_locator_finds_the_newest_ticket_and_the_other_di
     let found = store.ticket(one, older.id).await.unwrap().unwrap();
     assert_eq!(found.state, TicketState::Replaced);
     let used = store.redeem(again, stranger(None), second(1), String::new());
-    assert!(matches!(used.await.unwrap(), Redeemed::Registered(device) if device.tenant == other));
+    assert!(
+        matches!(used.await.unwrap(), Redeemed::Registered { device, .. } if device.tenant == other)
+    );
 }
 
 pub(in crate::store) async fn too_many_devices(place: &dyn Place) {
@@ -159,7 +161,10 @@ pub(in crate::store) async fn too_many_devices(place: &dyn Place) {
         )
         .await
         .unwrap();
-    assert!(matches!(redeem().await.unwrap(), Redeemed::Registered(_)));
+    assert!(matches!(
+        redeem().await.unwrap(),
+        Redeemed::Registered { .. }
+    ));
 }
 
 /// Makes a push to this device, claims it and says what the gateway said.

@@ -173,10 +173,12 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
             token: "token".into(),
             since: None,
         },
+        taken: false,
     };
     let finish = async {
         store
-            .finish_push(job[0].id, job[0].clone(), verdict, second(201))
+            .finish_push(job[0].clone(), verdict, None, second(201))
+            .await
             .unwrap();
         catch_up(&store).await;
     };

@@ -51,9 +51,13 @@ async fn a_hint_of_a_push_comes_when_it_is_free() {
     let phone = [enrolled(&store, tenant, &tom, Some(G::Fcm)).await];
     ask(&store, tenant, &tom, &phone, second(2)).await;
     let job = store.claim_pushes(G::Fcm, second(2), 1).await.unwrap();
-    let again = PushResult::Again { due: second(4) };
+    let again = PushResult::Again {
+        due: second(4),
+        perhaps_sent: false,
+    };
     store
-        .finish_push(job[0].id, job[0].clone(), again, second(3))
+        .finish_push(job[0].clone(), again, None, second(3))
+        .await
         .unwrap();
     catch_up(&store).await;
     assert_eq!(seen.load(Ordering::SeqCst), 2);
@@ -130,7 +134,8 @@ async fn an_outcome_that_can_not_be_noted_is_not_noted_by_half() {
         .remove(0);
     let done = crate::store::suite::outbox::delivered();
     store
-        .finish_push(job.id, job.clone(), done, second(3))
+        .finish_push(job.clone(), done, None, second(3))
+        .await
         .unwrap();
     catch_up(&store).await;
     let left = embedded

@@ -86,6 +86,7 @@ fn tenant(number_matching: NumberMatching, pending_limit: PendingLimit) -> Tenan
             number_digits: 3,
             challenge_ttl: Duration::from_millis(90_500),
             pending_limit,
+            encrypted_prompts: number_matching == NumberMatching::Off,
         },
         create_time: AT,
     }
@@ -291,6 +292,7 @@ fn challenge_samples() -> Vec<Sample> {
             state: *state,
             reason: "BadDeviceToken".into(),
             update_time: LATER,
+            pushed: n % 2 == 1,
         };
         let mut it = challenge(None);
         it.deliveries = vec![delivery.clone(), delivery];
@@ -336,6 +338,7 @@ fn challenge_samples() -> Vec<Sample> {
                 challenge: CHALLENGE,
                 device: DEVICE,
                 attempts: 1,
+                perhaps_sent: *kind == PushKind::Withdraw,
                 expire_time: LATER,
             };
             all.push(record(
@@ -365,6 +368,7 @@ fn key_samples() -> Vec<Sample> {
         challenge: CHALLENGE,
         device: DEVICE,
         attempts: 0,
+        perhaps_sent: false,
         expire_time: LATER,
     };
     let apns = PushJob {
