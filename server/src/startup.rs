@@ -84,6 +84,14 @@ pub enum MasterKeyError {
         /// Which file.
         path: PathBuf,
     },
+    /// It is not the one that the store was made with.
+    #[error("the master key file {}: {detail}", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
     /// No randomness for a new one.
     #[error("no randomness for the master key")]
     NoRandomness,
@@ -291,7 +299,15 @@ impl Server {
         };
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
         let master = read_master_key(&config.master_key_file)?;
-        let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?)?;
+        let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?).map_err(
+            |error| MasterKeyError::Refused {
+                path: config.master_key_file.clone(),
+                detail: match error {
+                    BrokerError::Internal(detail) => detail,
+                    other => other.to_string(),
+                },
+            },
+        )?;
         let told = clock.clone();
         let gateways = Arc::new(Gateways::new(
             &config.push,

@@ -8,3 +8,4 @@
 )]
 
 mod decisions;
+mod restart;
