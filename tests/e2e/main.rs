@@ -15,5 +15,6 @@ mod enrolment;
 mod keys;
 mod layering;
 mod push;
+mod restart;
 mod sealed;
 mod withdrawal;

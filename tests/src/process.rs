@@ -3,8 +3,12 @@
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::OnceLock,
+    time::SystemTime,
 };
+
+use tonic::transport::{Channel, Endpoint};
 
 /// A running `countersign serve`.
 pub struct BrokerProcess {
@@ -13,21 +17,66 @@ pub struct BrokerProcess {
     pub http: String,
 }
 
-/// The broker's binary, built beside the tests. `cargo test --workspace` builds
-/// it; a test run of this crate alone does not, and is told so.
-pub fn binary() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
+/// The broker's binary, beside the tests. `cargo test --workspace` builds it; a
+/// test run of this crate alone does not: then it is built here, and again when
+/// it is older than its sources.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let mut folder = std::env::current_exe().unwrap();
+        folder.pop();
+        if folder.ends_with("deps") {
+            folder.pop();
+        }
+        let path = folder.join("countersign");
+        let built = path.metadata().and_then(|file| file.modified());
+        if built.is_ok_and(|built| built >= newest_source()) {
+            return path;
+        }
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(other) => other,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "-p", "countersign-server"])
+            .args(["--bin", "countersign", "--profile", profile])
+            .arg("--target-dir")
+            .arg(folder.parent().unwrap())
+            .current_dir(workspace())
+            .status()
+            .unwrap();
+        assert!(status.success(), "the broker can't be built");
+        path
+    })
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn newest_source() -> SystemTime {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    let mut folders = vec![
+        workspace().join("server/src"),
+        workspace().join("proto/src"),
+        workspace().join("proto/countersign"),
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                newest = newest.max(metadata.modified().unwrap());
+            }
+        }
     }
-    let path = path.join("countersign");
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo test --workspace`",
-        path.display()
-    );
-    path
+    newest
 }
 
 fn command(dir: &Path) -> Command {
@@ -36,7 +85,10 @@ fn command(dir: &Path) -> Command {
         .env("COUNTERSIGN_DATA_DIR", dir)
         .env("COUNTERSIGN_GRPC__LISTEN", "127.0.0.1:0")
         .env("COUNTERSIGN_HTTP__LISTEN", "127.0.0.1:0")
-        .env("COUNTERSIGN_LOG__FORMAT", "json");
+        // The ports change with each start, the receipts must not.
+        .env("COUNTERSIGN_ISSUER", "https://broker.example")
+        .env("COUNTERSIGN_LOG__FORMAT", "json")
+        .stdin(Stdio::null());
     command
 }
 
@@ -52,22 +104,34 @@ pub fn init(dir: &Path) -> String {
     report["admin_key"].as_str().unwrap().to_owned()
 }
 
+/// Runs `countersign serve` where it must refuse to, with further settings: its
+/// exit code and what it said.
+pub fn refusal(dir: &Path, settings: &[(&str, &Path)]) -> (i32, String) {
+    let mut command = command(dir);
+    for (name, value) in settings {
+        command.env(name, value);
+    }
+    let Output { status, stderr, .. } = command.arg("serve").output().unwrap();
+    let code = status.code().expect("ended by itself");
+    (code, String::from_utf8(stderr).unwrap())
+}
+
 impl BrokerProcess {
     /// Starts it on `dir` and waits until it listens.
     pub fn start(dir: &Path) -> Self {
         let mut child = command(dir)
             .arg("serve")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
         let (grpc, http) = loop {
-            let line = lines
-                .next()
-                .expect("the broker ended before it listened")
-                .unwrap();
+            let Some(line) = lines.next() else {
+                panic!("the broker ended before it listened: {}", said.join("\n"));
+            };
+            let line = line.unwrap();
             let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             let fields = if event["fields"].is_object() {
                 &event["fields"]
@@ -77,10 +141,27 @@ impl BrokerProcess {
             if let (Some(grpc), Some(http)) = (fields["grpc"].as_str(), fields["http"].as_str()) {
                 break (grpc.to_owned(), http.to_owned());
             }
+            said.push(line);
         };
         // Keep reading, or a full pipe would stop it.
         std::thread::spawn(move || for _ in lines {});
         Self { child, grpc, http }
+    }
+
+    pub fn address(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// A connection of its own, made at the first call.
+    pub fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.address())
+            .unwrap()
+            .connect_lazy()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL: no last word.
@@ -89,17 +170,23 @@ impl BrokerProcess {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and how it ended.
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+    /// SIGTERM; does not wait for the end.
+    pub fn ask_to_end(&self) {
+        let status = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_end();
+        self.ended()
     }
 }
 

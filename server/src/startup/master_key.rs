@@ -32,6 +32,14 @@ pub enum MasterKeyError {
         /// Which file.
         path: PathBuf,
     },
+    /// It is not the one that the store was made with.
+    #[error("the master key file {}: {detail}", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
     /// No randomness for a new one.
     #[error("no randomness for the master key")]
     NoRandomness,

@@ -193,7 +193,15 @@ impl Server {
         };
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
         let master = master_key::read(&config.master_key_file)?;
-        let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?)?;
+        let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?).map_err(
+            |error| MasterKeyError::Refused {
+                path: config.master_key_file.clone(),
+                detail: match error {
+                    BrokerError::Internal(detail) => detail,
+                    other => other.to_string(),
+                },
+            },
+        )?;
         let told = clock.clone();
         let gateways = Arc::new(Gateways::new(
             &config.push,
