@@ -56,9 +56,9 @@ const NOT_IN_DOMAIN: [&str; 6] = [
     "rand",
 ];
 
-/// Messages that are signed, or stand inside one: the domain makes and reads
-/// them. All others belong to `api` (and to the command line, a client).
-const SIGNED: [&str; 11] = [
+/// Messages that are signed or sealed, or stand inside one: the domain makes and
+/// reads them. All others belong to `api` (and to the command line, a client).
+const SIGNED: [&str; 12] = [
     "BrokerKey",
     "ChallengeBody",
     "Decision",
@@ -68,6 +68,7 @@ const SIGNED: [&str; 11] = [
     "KeyAlgorithm",
     "ResponseBody",
     "SignInContext",
+    "SignedChallenge",
     "SignedDeviceProof",
     "UserVerification",
 ];

@@ -1,13 +1,10 @@
 //! The encrypted form of a prompt: the challenge itself, which only the device
 //! can read.
 
-use countersign_proto::{sealing, v1::SignedChallenge};
-use prost::Message as _;
-
 use super::Broker;
 use crate::{
     delivery::{Content, Push},
-    domain::{challenge::SignedBody, device::Device},
+    domain::{body, challenge::SignedBody, device::Device},
     store::StoreError,
 };
 
@@ -34,27 +31,17 @@ impl Broker {
         if !tenant.is_some_and(|tenant| tenant.policy.encrypted_prompts) {
             return Ok(push);
         }
-        let challenge = SignedChallenge {
-            body: signed.body.clone().into(),
-            key_id: signed.key_id.clone(),
-            signature: signed.signature.clone().into(),
-        };
-        let device_id = device.id.to_string();
-        match sealing::seal(&challenge, &encryption_key, &device_id, challenge_id) {
-            Ok(sealed) => {
+        match body::sealed_challenge(challenge_id, signed, device.id, &encryption_key) {
+            Ok(ciphertext) => {
                 let content = Content::Sealed {
                     challenge_id: challenge_id.clone(),
-                    ciphertext: sealed.encode_to_vec(),
+                    ciphertext,
                 };
-                let with_challenge = Push {
+                let sealed = Push {
                     content,
                     ..push.clone()
                 };
-                Ok(if with_challenge.fits() {
-                    with_challenge
-                } else {
-                    push
-                })
+                Ok(if sealed.fits() { sealed } else { push })
             }
             Err(error) => {
                 tracing::warn!(%error, device = %device.id, "a prompt goes as a wake-up");

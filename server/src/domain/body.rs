@@ -1,11 +1,15 @@
 //! Bodies that the broker signs, as messages of the contract.
 
-use countersign_proto::v1;
+use countersign_proto::{
+    sealing::{self, SealingError},
+    v1,
+};
 use prost::Message as _;
 
 use super::{
+    challenge::SignedBody,
     context::SignInContext,
-    ids::{ChallengeId, UserId},
+    ids::{ChallengeId, DeviceId, UserId},
     tenant::Tenant,
     time::Timestamp,
 };
@@ -18,6 +22,26 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
         seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX),
         nanos: i32::try_from((millis % 1000).saturating_mul(1_000_000)).unwrap_or_default(),
     }
+}
+
+/// A signed challenge that only the device with this key can read: a serialized
+/// `SealedChallenge`.
+///
+/// # Errors
+/// [`SealingError::BadPublicKey`].
+pub fn sealed_challenge(
+    id: &str,
+    signed: &SignedBody,
+    device: DeviceId,
+    encryption_key: &[u8; 32],
+) -> Result<Vec<u8>, SealingError> {
+    let challenge = v1::SignedChallenge {
+        body: signed.body.clone().into(),
+        key_id: signed.key_id.clone(),
+        signature: signed.signature.clone().into(),
+    };
+    sealing::seal(&challenge, encryption_key, &device.to_string(), id)
+        .map(|sealed| sealed.encode_to_vec())
 }
 
 /// What is asked, serialized: these bytes are signed and never re-made.
