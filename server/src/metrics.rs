@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
-use crate::domain::{
-    challenge::Outcome,
-    receipt::{final_name, reason_name},
+use crate::{
+    delivery::CredentialAlarm,
+    domain::{
+        challenge::Outcome,
+        receipt::{final_name, reason_name},
+    },
 };
 
 /// What the broker counts.
@@ -18,7 +21,8 @@ pub struct Metrics {
     created: IntCounter,
     decided: IntCounterVec,
     pushes: IntCounterVec,
-    push_seconds: Histogram,
+    push_seconds: HistogramVec,
+    push_alarms: IntGaugeVec,
     calls: IntCounterVec,
     subscribed: IntGauge,
 }
@@ -37,11 +41,22 @@ impl Metrics {
         };
         let created = IntCounter::new("countersign_challenges_created_total", "Challenges issued")?;
         registry.register(Box::new(created.clone()))?;
-        let push_seconds = Histogram::with_opts(HistogramOpts::new(
-            "countersign_push_seconds",
-            "Time from handing a push to a gateway to its answer",
-        ))?;
+        let push_seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "countersign_push_seconds",
+                "Time from handing a push to a gateway to its answer",
+            ),
+            &["gateway"],
+        )?;
         registry.register(Box::new(push_seconds.clone()))?;
+        let push_alarms = IntGaugeVec::new(
+            Opts::new(
+                "countersign_push_credential_refused",
+                "1 for each credential that its push gateway refuses at present",
+            ),
+            &["gateway", "credential"],
+        )?;
+        registry.register(Box::new(push_alarms.clone()))?;
         let subscribed = IntGauge::new("countersign_subscribed_devices", "Open Subscribe streams")?;
         registry.register(Box::new(subscribed.clone()))?;
         Ok(Self {
@@ -53,10 +68,11 @@ impl Metrics {
             )?,
             pushes: counter(
                 "countersign_pushes_total",
-                "Tries of pushes, by gateway, kind and outcome",
-                &["gateway", "kind", "outcome"],
+                "Tries of pushes, by gateway, kind, outcome and reason",
+                &["gateway", "kind", "outcome", "reason"],
             )?,
             push_seconds,
+            push_alarms,
             calls: counter(
                 "countersign_calls_refused_total",
                 "Calls answered with an error, by reason",
@@ -76,11 +92,31 @@ impl Metrics {
         self.decided.with_label_values(&labels).inc();
     }
 
-    pub(crate) fn pushed(&self, gateway: &str, kind: &str, outcome: &str, took: Duration) {
+    /// `reason` is one of few: see [`crate::broker::dispatch`].
+    pub(crate) fn pushed(
+        &self,
+        gateway: &str,
+        kind: &str,
+        outcome: &str,
+        reason: &str,
+        took: Duration,
+    ) {
         self.pushes
-            .with_label_values(&[gateway, kind, outcome])
+            .with_label_values(&[gateway, kind, outcome, reason])
             .inc();
-        self.push_seconds.observe(took.as_secs_f64());
+        self.push_seconds
+            .with_label_values(&[gateway])
+            .observe(took.as_secs_f64());
+    }
+
+    /// As many credentials as are configured, so the labels stay few.
+    pub(crate) fn alarmed(&self, alarms: &[CredentialAlarm]) {
+        self.push_alarms.reset();
+        for alarm in alarms {
+            self.push_alarms
+                .with_label_values(&[alarm.gateway.name(), &alarm.credential])
+                .set(1);
+        }
     }
 
     pub(crate) fn refused(&self, reason: &str) {

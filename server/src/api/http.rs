@@ -9,9 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::{broker::Broker, delivery::CredentialAlarm};
 
 /// `/healthz`, `/readyz`, `/metrics`, `/.well-known/jwks.json`.
 pub fn router(broker: Arc<Broker>) -> Router {
@@ -29,11 +29,26 @@ pub fn router(broker: Arc<Broker>) -> Router {
 
 async fn ready(State(broker): State<Arc<Broker>>) -> Response {
     if broker.is_ready() {
-        Json(json!({ "status": "ready" })).into_response()
+        let mut body = json!({ "status": "ready" });
+        // Trouble for the operator, no reason to take the broker out of service.
+        let alarms: Vec<_> = broker.push_alarms().iter().map(alarm).collect();
+        if !alarms.is_empty() {
+            body["push_credentials"] = alarms.into();
+        }
+        Json(body).into_response()
     } else {
         let body = Json(json!({ "status": "not ready" }));
         (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
     }
+}
+
+fn alarm(alarm: &CredentialAlarm) -> Value {
+    json!({
+        "gateway": alarm.gateway.name(),
+        "credential": alarm.credential,
+        "reason": alarm.reason,
+        "since_unix_ms": alarm.since_ms,
+    })
 }
 
 async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
@@ -41,7 +56,7 @@ async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, broker.metrics.render()).into_response()
+    (kind, broker.render_metrics()).into_response()
 }
 
 async fn jwks(State(broker): State<Arc<Broker>>) -> Response {

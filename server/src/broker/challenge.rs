@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_proto::v1;
 
 use super::{
-    Broker, IdpCaller, Shown,
+    Broker, IdpCaller, Shown, dispatch,
     error::BrokerError,
     hub::{DeviceEvent, Waiting},
     random, wait_timeout,
@@ -137,18 +137,11 @@ impl Broker {
             &random::bytes()?,
         );
         let signed = self.keyring.sign_challenge(body, now)?;
-        let outcome = devices.is_empty().then(|| Outcome {
-            state: Final::Denied,
-            reason: Reason::Unreachable,
-            decide_time: now,
-            proof: None,
-            receipt_key_id: signed.key_id.clone(),
-        });
         let deliveries = devices
             .iter()
             .map(|device| self.plan(device, now))
             .collect();
-        let challenge = Challenge {
+        let mut challenge = Challenge {
             id,
             tenant: tenant.id,
             user: request.user.clone(),
@@ -159,25 +152,43 @@ impl Broker {
             expire_time,
             collapse_id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
             deliveries,
-            outcome,
+            outcome: None,
         };
+        if challenge.is_out_of_reach() {
+            challenge.outcome = Some(Outcome {
+                state: Final::Denied,
+                reason: Reason::Unreachable,
+                decide_time: now,
+                proof: None,
+                receipt_key_id: signed.key_id.clone(),
+            });
+        }
         Ok((challenge, signed))
     }
 
     /// By which road the prompt goes to a device.
     fn plan(&self, device: &Device, now: Timestamp) -> Delivery {
         let usable = device.push.as_ref().filter(|push| !push.quarantined);
-        let (road, state) = match usable {
-            Some(push) => (Road::Push(push.gateway), DeliveryState::Queued),
-            None if self.hub.is_subscribed(device.id) => (Road::Subscribe, DeliveryState::Accepted),
-            None => (Road::Subscribe, DeliveryState::Queued),
+        let (road, state, reason) = match (usable, &device.push) {
+            (Some(push), _) => (Road::Push(push.gateway), DeliveryState::Queued, ""),
+            (None, _) if self.hub.is_subscribed(device.id) => {
+                (Road::Subscribe, DeliveryState::Accepted, "")
+            }
+            // It counts on being woken, and can't be.
+            (None, Some(push)) => (
+                Road::Push(push.gateway),
+                DeliveryState::Failed,
+                dispatch::unusable(push),
+            ),
+            (None, None) => (Road::Subscribe, DeliveryState::Queued, ""),
         };
         Delivery {
             device: device.id,
             road,
             state,
-            reason: String::new(),
+            reason: reason.to_owned(),
             update_time: now,
+            pushed: false,
         }
     }
 
@@ -187,6 +198,9 @@ impl Broker {
             let Road::Push(gateway) = delivery.road else {
                 continue;
             };
+            if delivery.state == DeliveryState::Failed {
+                continue;
+            }
             let open = self.hub.is_subscribed(delivery.device);
             jobs.push(PushJob {
                 id: PushId::new(now, &random::id()?),
@@ -197,6 +211,7 @@ impl Broker {
                 challenge: challenge.id,
                 device: delivery.device,
                 attempts: 0,
+                perhaps_sent: false,
                 expire_time: challenge.expire_time,
             });
         }
@@ -228,7 +243,7 @@ impl Broker {
                 .decide(caller.tenant, id, Event::Tick, now, key, by)
                 .await?
             {
-                Decided::Recorded(challenge) => {
+                Decided::Recorded(challenge) | Decided::Lapsed(challenge) => {
                     self.withdraw(&challenge);
                     return self.show(challenge, signed);
                 }
@@ -320,6 +335,10 @@ impl Broker {
                 }
                 _ => Err(already_decided(&challenge)),
             },
+            Decided::Lapsed(challenge) => {
+                self.withdraw(&challenge);
+                Err(already_decided(&challenge))
+            }
             Decided::NotFound => Err(BrokerError::NotFound("challenge")),
         }
     }

@@ -6,7 +6,7 @@ use super::{Broker, Shown, challenge::already_decided, error::BrokerError, hub::
 use crate::{
     domain::{
         audit::{Actor, By},
-        challenge::{DeliveryState, Event, Final, Reason, SignedBody},
+        challenge::{Challenge, DeliveryState, Event, Final, Reason, SignedBody},
         device::{Device, PushRegistration},
         ids::ChallengeId,
         response::UnverifiedAnswer,
@@ -72,6 +72,10 @@ impl Broker {
                 }
             }
             Decided::Already(challenge) => Err(already_decided(&challenge)),
+            Decided::Lapsed(challenge) => {
+                self.withdraw(&challenge);
+                Err(already_decided(&challenge))
+            }
             Decided::NotFound => Err(BrokerError::NotFound("challenge")),
         }
     }
@@ -198,14 +202,51 @@ impl Broker {
             .await?
         {
             Removed::NotFound => Err(BrokerError::NotFound("authenticator")),
-            Removed::Done { ended, dropped: _ } => {
+            Removed::Done { ended, dropped } => {
                 self.hub.close(device);
                 for challenge in &ended {
                     self.withdraw(challenge);
                 }
+                for id in dropped {
+                    self.end_if_unheard(tenant, id).await?;
+                }
                 Ok(())
             }
         }
+    }
+
+    /// Ends a challenge that nobody can be asked any more.
+    async fn end_if_unheard(
+        &self,
+        tenant: crate::domain::ids::TenantId,
+        id: ChallengeId,
+    ) -> Result<(), BrokerError> {
+        let now = self.now();
+        let Some((challenge, _)) = self.store.challenge(tenant, id).await? else {
+            return Ok(());
+        };
+        if !challenge.is_out_of_reach() || self.is_heard(&challenge) {
+            return Ok(());
+        }
+        let key = self.keyring.current_id(now)?;
+        let event = Event::NobodyListens;
+        match self
+            .store
+            .decide(tenant, id, event, now, key, By::broker())
+            .await?
+        {
+            Decided::Recorded(challenge) | Decided::Lapsed(challenge) => self.withdraw(&challenge),
+            Decided::Already(_) | Decided::NotFound => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a device that was asked has a stream open.
+    pub(super) fn is_heard(&self, challenge: &Challenge) -> bool {
+        challenge
+            .deliveries
+            .iter()
+            .any(|delivery| self.hub.is_subscribed(delivery.device))
     }
 }
 

@@ -1,7 +1,15 @@
 //! The outbox worker: carries pushes from the store to the gateways and their
 //! outcome back. One per gateway, so that a slow one slows nobody else.
+//!
+//! A push stands in the outbox before it is tried and until its outcome is
+//! noted, and keeps its id for ever: what a crash interrupts is tried again as
+//! the same push. A prompt is withdrawn only by the step that noted it as taken,
+//! or later: a withdrawal never overtakes its prompt, nor goes without one.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+mod alarms;
+mod judge;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -9,11 +17,10 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::Broker;
 use crate::{
-    delivery::{Content, Outcome, Push, PushEnvironment, PushTarget},
+    delivery::{Content, CredentialAlarm, Outcome, Push, PushEnvironment, PushTarget},
     domain::{
         challenge::{Challenge, DeliveryState},
-        device::{Device, PushGateway},
-        ids::{ChallengeId, DeviceId},
+        device::{Device, PushGateway, PushRegistration},
         push::{PushJob, PushKind},
         time::Timestamp,
     },
@@ -24,19 +31,16 @@ use crate::{
 const IN_FLIGHT: usize = 512;
 /// Taken from the outbox in one look.
 const CLAIM: usize = 64;
-/// How long after a server error its one retry comes, if the gateway names no
-/// time.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// A retry must leave the user at least this long to answer.
-const WORTH_ASKING: Duration = Duration::from_secs(5);
-/// A withdrawal waits this long for a prompt that is still on its way.
-const PROMPT_ON_ITS_WAY: Duration = Duration::from_millis(500);
+/// Before the store is asked again that could not take an outcome.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where pushes go: the gateways, or what stands in for them.
 #[async_trait]
 pub trait Courier: Send + Sync {
     /// Tries one push.
     async fn send(&self, push: &Push) -> Outcome;
+    /// The credentials that do not work at present.
+    fn alarms(&self) -> Vec<CredentialAlarm>;
 }
 
 #[async_trait]
@@ -44,23 +48,41 @@ impl Courier for crate::delivery::Gateways {
     async fn send(&self, push: &Push) -> Outcome {
         crate::delivery::Gateways::send(self, push).await
     }
+
+    fn alarms(&self) -> Vec<CredentialAlarm> {
+        crate::delivery::Gateways::alarms(self)
+    }
+}
+
+/// Why a registration can't be used.
+pub(super) fn unusable(push: &PushRegistration) -> &'static str {
+    if push.token.is_empty() {
+        "push token is dead"
+    } else {
+        "push token is quarantined"
+    }
 }
 
 struct Worker {
     broker: Arc<Broker>,
     courier: Arc<dyn Courier>,
     gateway: PushGateway,
-    prompts_in_flight: Mutex<HashSet<(ChallengeId, DeviceId)>>,
+    /// What an earlier process may have tried without noting the outcome was
+    /// made before this.
+    started: Timestamp,
+    alarmed: Mutex<alarms::Alarmed>,
 }
 
 impl Broker {
     /// Runs until the broker stops; what is being tried is finished first.
     pub async fn run_dispatch(self: Arc<Self>, gateway: PushGateway, courier: Arc<dyn Courier>) {
+        let courier = self.courier.get_or_init(|| courier).clone();
         let worker = Arc::new(Worker {
+            started: self.now(),
             broker: self,
             courier,
             gateway,
-            prompts_in_flight: Mutex::default(),
+            alarmed: Mutex::default(),
         });
         worker.run().await;
     }
@@ -136,78 +158,116 @@ impl Worker {
         }
     }
 
-    async fn carry(&self, job: PushJob) {
-        let result = match self.attempt(&job).await {
+    async fn carry(&self, mut job: PushJob) {
+        let mut asked = None;
+        let result = match self.attempt(&mut job, &mut asked).await {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(%error, push = %job.id, "a push could not be looked at");
-                PushResult::Again {
-                    due: self.broker.now().after(RETRY_DELAY),
-                }
+                let due = self.broker.now().after(judge::RETRY_DELAY);
+                PushResult::Again { due }
             }
         };
-        let now = self.broker.now();
-        if let Err(error) = self.broker.store.finish_push(job.id, job, result, now) {
-            // It stays in the outbox, claimed until the process ends.
-            tracing::error!(%error, "the outcome of a push could not be noted");
+        loop {
+            match self.finish(&job, result.clone(), asked.as_ref()).await {
+                Ok(()) => return,
+                Err(StoreError::Overloaded) => {
+                    let broker = &self.broker;
+                    tokio::select! {
+                        () = broker.clock.sleep(STORE_PAUSE) => {}
+                        // It stays in the outbox, and is tried again.
+                        () = broker.hub.stopping.cancelled() => return,
+                    }
+                }
+                Err(error) => {
+                    // It stays in the outbox, claimed until the process ends.
+                    tracing::error!(%error, "the outcome of a push could not be noted");
+                    return;
+                }
+            }
         }
     }
 
-    async fn attempt(&self, job: &PushJob) -> Result<PushResult, StoreError> {
+    /// Puts the outcome into the store; `asked` is the challenge that it is about.
+    async fn finish(
+        &self,
+        job: &PushJob,
+        result: PushResult,
+        asked: Option<&Challenge>,
+    ) -> Result<(), StoreError> {
+        let (store, now) = (&self.broker.store, self.broker.now());
+        let result = match (result, asked) {
+            (
+                PushResult::Finished {
+                    delivery: Some((DeliveryState::Failed, reason)),
+                    token,
+                },
+                Some(asked),
+            ) if !self.broker.is_heard(asked)
+                && let Ok(key) = self.broker.keyring.current_id(now) =>
+            {
+                let ended = store
+                    .fail_push(job.clone(), reason, token, key, now)
+                    .await?;
+                if let Some(ended) = ended {
+                    self.broker.withdraw(&ended);
+                }
+                return Ok(());
+            }
+            (result, _) => result,
+        };
+        store.finish_push(job.id, job.clone(), result, now)
+    }
+
+    /// Tries a push, if it is still of use. Leaves in `asked` the challenge that
+    /// it is about, and in `job` whether it may have been sent.
+    async fn attempt(
+        &self,
+        job: &mut PushJob,
+        asked: &mut Option<Challenge>,
+    ) -> Result<PushResult, StoreError> {
         let store = &self.broker.store;
         let now = self.broker.now();
         let nothing = PushResult::Finished {
             delivery: None,
             token: TokenVerdict::Fine,
         };
-        if now >= job.expire_time {
-            return Ok(nothing);
-        }
         let Some((challenge, _)) = store.challenge(job.tenant, job.challenge).await? else {
             return Ok(nothing);
         };
-        let device = store
-            .device(job.device)
-            .await?
-            .filter(|device| device.tenant == job.tenant);
-        let Some(push) = device
-            .as_ref()
-            .and_then(|device| self.compose(job, &challenge, device))
-        else {
-            let failed = (DeliveryState::Failed, "no push token".to_owned());
-            return Ok(PushResult::Finished {
-                delivery: Some(failed),
-                token: TokenVerdict::Fine,
-            });
-        };
-        match job.kind {
+        let challenge = asked.insert(challenge);
+        job.perhaps_sent |= challenge.create_time <= self.started;
+        let of_use = match job.kind {
             PushKind::Prompt => {
                 let fetched = challenge.deliveries.iter().any(|delivery| {
                     delivery.device == job.device && delivery.state >= DeliveryState::Fetched
                 });
-                if !challenge.is_open(now) || fetched {
-                    return Ok(nothing);
-                }
-                let pair = (job.challenge, job.device);
-                self.prompts_in_flight.lock().insert(pair);
-                let outcome = self.send(job, &push).await;
-                self.prompts_in_flight.lock().remove(&pair);
-                Ok(judge_prompt(job, &push, outcome, self.broker.now()))
+                challenge.is_open(now) && !fetched
             }
-            PushKind::Withdraw => {
-                if self
-                    .prompts_in_flight
-                    .lock()
-                    .contains(&(job.challenge, job.device))
-                {
-                    return Ok(PushResult::Again {
-                        due: now.after(PROMPT_ON_ITS_WAY),
-                    });
-                }
-                let outcome = self.send(job, &push).await;
-                Ok(judge_withdrawal(job, &push, outcome, self.broker.now()))
-            }
+            PushKind::Withdraw => now < job.expire_time,
+        };
+        if !of_use {
+            return Ok(nothing);
         }
+        let device = store
+            .device(job.device)
+            .await?
+            .filter(|device| device.tenant == job.tenant);
+        let push = match self.compose(job, challenge, device.as_ref()) {
+            Ok(push) => push,
+            Err(reason) => {
+                return Ok(PushResult::Finished {
+                    delivery: Some((DeliveryState::Failed, reason.to_owned())),
+                    token: TokenVerdict::Fine,
+                });
+            }
+        };
+        let outcome = self.send(job, &push).await;
+        let now = self.broker.now();
+        Ok(match job.kind {
+            PushKind::Prompt => judge::prompt(job, &push, outcome, now),
+            PushKind::Withdraw => judge::withdrawal(job, &push, &outcome, now),
+        })
     }
 
     async fn send(&self, job: &PushJob, push: &Push) -> Outcome {
@@ -217,23 +277,33 @@ impl Worker {
             PushKind::Prompt => "prompt",
             PushKind::Withdraw => "withdraw",
         };
-        let took = self.broker.now().since(started);
         self.broker.metrics.pushed(
             push.target.gateway.name(),
             kind,
-            outcome_name(&outcome),
-            took,
+            outcome.name(),
+            judge::reason_label(outcome.reason()),
+            self.broker.now().since(started),
         );
+        self.watch_alarms(push.target.gateway).await;
         outcome
     }
 
-    fn compose(&self, job: &PushJob, challenge: &Challenge, device: &Device) -> Option<Push> {
+    /// The push, or why there can be none.
+    fn compose(
+        &self,
+        job: &PushJob,
+        challenge: &Challenge,
+        device: Option<&Device>,
+    ) -> Result<Push, &'static str> {
         let registered = device
-            .push
-            .as_ref()
-            .filter(|push| push.gateway == job.gateway && !push.quarantined)?;
+            .and_then(|device| device.push.as_ref())
+            .filter(|push| push.gateway == job.gateway)
+            .ok_or("no push token")?;
+        if registered.quarantined {
+            return Err(unusable(registered));
+        }
         let challenge_id = challenge.id.to_string();
-        Some(Push {
+        Ok(Push {
             push_id: uuid::Uuid::from_bytes(*job.id.as_bytes()),
             collapse_id: challenge.collapse_id.clone(),
             target: PushTarget {
@@ -255,87 +325,5 @@ impl Worker {
                 PushKind::Withdraw => Content::Withdraw { challenge_id },
             },
         })
-    }
-}
-
-fn outcome_name(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Accepted => "accepted",
-        Outcome::TokenDead { .. } => "token_dead",
-        Outcome::TokenSuspect { .. } => "token_suspect",
-        Outcome::RetryAfter { .. } => "retry_after",
-        Outcome::ServerError { .. } => "server_error",
-        Outcome::CredentialRejected { .. } => "credential_rejected",
-        Outcome::Rejected { .. } => "rejected",
-        Outcome::Unknown { .. } => "unknown",
-        Outcome::NoGateway => "no_gateway",
-    }
-}
-
-fn token_verdict(push: &Push, outcome: &Outcome) -> TokenVerdict {
-    let token = push.target.token.clone();
-    match outcome {
-        Outcome::TokenDead { since_ms, .. } => TokenVerdict::Dead {
-            token,
-            since: since_ms.map(Timestamp::from_millis),
-        },
-        Outcome::TokenSuspect { .. } => TokenVerdict::Doubtful { token },
-        _ => TokenVerdict::Fine,
-    }
-}
-
-/// What a try of a prompt means: as tabled in the delivery rules.
-fn judge_prompt(job: &PushJob, push: &Push, outcome: Outcome, now: Timestamp) -> PushResult {
-    let token = token_verdict(push, &outcome);
-    let failed = |reason: String| PushResult::Finished {
-        delivery: Some((DeliveryState::Failed, reason)),
-        token: token.clone(),
-    };
-    match outcome {
-        Outcome::Accepted => PushResult::Finished {
-            delivery: Some((DeliveryState::Accepted, String::new())),
-            token,
-        },
-        Outcome::ServerError { reason, after } => {
-            let due = now.after(after.unwrap_or(RETRY_DELAY));
-            let fits = due.after(WORTH_ASKING) < job.expire_time;
-            if job.attempts == 0 && fits {
-                PushResult::Again { due }
-            } else {
-                failed(reason)
-            }
-        }
-        // Perhaps it came through: the same id can't show it twice.
-        Outcome::Unknown { reason } => {
-            let due = now.after(RETRY_DELAY);
-            let fits = due.after(WORTH_ASKING) < job.expire_time;
-            if job.attempts == 0 && fits {
-                PushResult::Again { due }
-            } else {
-                failed(reason)
-            }
-        }
-        Outcome::TokenDead { reason, .. }
-        | Outcome::TokenSuspect { reason }
-        | Outcome::RetryAfter { reason, .. }
-        | Outcome::CredentialRejected { reason }
-        | Outcome::Rejected { reason } => failed(reason),
-        Outcome::NoGateway => failed("no gateway is configured for this app".into()),
-    }
-}
-
-/// A withdrawal that fails is tried once more; the prompt expires by itself.
-fn judge_withdrawal(job: &PushJob, push: &Push, outcome: Outcome, now: Timestamp) -> PushResult {
-    let token = token_verdict(push, &outcome);
-    match outcome {
-        Outcome::ServerError { .. } | Outcome::Unknown { .. } if job.attempts == 0 => {
-            PushResult::Again {
-                due: now.after(RETRY_DELAY),
-            }
-        }
-        _ => PushResult::Finished {
-            delivery: None,
-            token,
-        },
     }
 }

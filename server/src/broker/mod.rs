@@ -14,10 +14,14 @@ pub mod hub;
 pub mod keyring;
 pub(crate) mod random;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{
     clock::Clock,
+    delivery::CredentialAlarm,
     domain::{
         audit::By,
         challenge::{Challenge, SignedBody},
@@ -27,6 +31,7 @@ use crate::{
     store::{Hint, Store},
 };
 use credentials::Nonces;
+use dispatch::Courier;
 use error::BrokerError;
 use hub::{DeviceEvent, Hub};
 use keyring::Keyring;
@@ -50,6 +55,7 @@ pub struct Broker {
     pub(crate) metrics: Arc<Metrics>,
     nonces: Nonces,
     schedule: Arc<Schedule>,
+    courier: OnceLock<Arc<dyn Courier>>,
 }
 
 /// What the background workers wait for.
@@ -98,6 +104,7 @@ impl Broker {
             metrics,
             nonces: Nonces::new(),
             schedule,
+            courier: OnceLock::new(),
         })
     }
 
@@ -121,6 +128,23 @@ impl Broker {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.store.is_healthy() && !self.hub.stopping.is_cancelled()
+    }
+
+    /// The credentials that push gateways refuse at present. The broker goes on
+    /// without them: by the other gateway, and by open streams.
+    #[must_use]
+    pub fn push_alarms(&self) -> Vec<CredentialAlarm> {
+        self.courier
+            .get()
+            .map(|courier| courier.alarms())
+            .unwrap_or_default()
+    }
+
+    /// All counters, in the text exposition format.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        self.metrics.alarmed(&self.push_alarms());
+        self.metrics.render()
     }
 
     /// The key set against which receipts are checked.

@@ -56,6 +56,8 @@ pub struct Delivery {
     pub reason: String,
     /// When the state was reached.
     pub update_time: Timestamp,
+    /// A gateway took the prompt, or may have taken it: it can be on a screen.
+    pub pushed: bool,
 }
 
 impl Delivery {
@@ -189,6 +191,8 @@ pub enum Event {
     Supersede,
     /// A device it was sent to is gone.
     DeviceGone(DeviceId),
+    /// No device that was asked has a stream open.
+    NobodyListens,
 }
 
 /// What became of an event.
@@ -226,6 +230,14 @@ impl Challenge {
             .find(|delivery| delivery.device == device)
     }
 
+    /// Whether every prompt has failed, for certain.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        self.deliveries
+            .iter()
+            .all(|delivery| delivery.state == DeliveryState::Failed && !delivery.pushed)
+    }
+
     /// Takes an event in. The first that ends the challenge decides; whatever
     /// comes later, in whatever order and however often, changes nothing.
     /// `receipt_key_id` is the key that will sign the receipt.
@@ -233,6 +245,7 @@ impl Challenge {
         if self.outcome.is_some() {
             return Verdict::AlreadyDecided;
         }
+        let out_of_reach = self.is_out_of_reach();
         let mut end = |state, reason, proof| {
             self.outcome = Some(Outcome {
                 state,
@@ -246,9 +259,11 @@ impl Challenge {
             end(Final::Expired, Reason::TimedOut, None);
             return match event {
                 Event::Tick => Verdict::Recorded,
-                Event::Answer(_) | Event::Cancel | Event::Supersede | Event::DeviceGone(_) => {
-                    Verdict::Expired
-                }
+                Event::Answer(_)
+                | Event::Cancel
+                | Event::Supersede
+                | Event::DeviceGone(_)
+                | Event::NobodyListens => Verdict::Expired,
             };
         }
         match event {
@@ -271,6 +286,19 @@ impl Challenge {
                     return Verdict::Recorded;
                 }
                 self.deliveries.retain(|delivery| delivery.device != device);
+                Verdict::Pending
+            }
+            // A page that is told at once can offer another way at once. The
+            // price: a user who would have opened the app unasked, within the
+            // challenge's time, must sign in again. So it ends only when every
+            // prompt has certainly failed: not while one may be on a screen,
+            // nor while a phone without push, whose app asks by itself, is among
+            // those asked.
+            Event::NobodyListens => {
+                if out_of_reach {
+                    end(Final::Denied, Reason::Unreachable, None);
+                    return Verdict::Recorded;
+                }
                 Verdict::Pending
             }
             Event::Answer(answer) => {

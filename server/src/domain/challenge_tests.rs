@@ -35,6 +35,7 @@ fn challenge(number: &str) -> Challenge {
                 state: DeliveryState::Queued,
                 reason: String::new(),
                 update_time: Timestamp::from_millis(0),
+                pushed: false,
             })
             .collect(),
         outcome: None,
@@ -71,6 +72,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Cancel),
         Just(Event::Supersede),
         (0_u8..5).prop_map(|n| Event::DeviceGone(device(n))),
+        Just(Event::NobodyListens),
     ]
 }
 
@@ -81,10 +83,15 @@ proptest! {
     fn one_decision_for_ever(
         events in proptest::collection::vec((any_event(), 0_u64..90_000), 1..40),
         sorted in any::<bool>(),
+        prompts in any::<[(bool, bool); 3]>(),
     ) {
         let mut events = events;
         if sorted { events.sort_by_key(|(_, at)| *at); }
         let mut challenge = challenge("42");
+        for (delivery, (failed, pushed)) in challenge.deliveries.iter_mut().zip(prompts) {
+            if failed { delivery.state = DeliveryState::Failed; }
+            delivery.pushed = pushed;
+        }
         let mut deciding = 0;
         for (event, at) in events {
             let before = challenge.outcome.clone();
@@ -102,10 +109,10 @@ proptest! {
                     // number, nor by anything but an approval of an asked device.
                     if outcome.state == Final::Approved {
                         prop_assert!(now < challenge.expire_time);
-                        match event {
+                        match &event {
                             Event::Answer(answer) => {
                                 prop_assert_eq!(answer.choice, Choice::Approve);
-                                prop_assert_eq!(answer.number, "42");
+                                prop_assert_eq!(&answer.number, "42");
                                 prop_assert!(answer.proof.device < device(3));
                             }
                             other => prop_assert!(false, "approved by {:?}", other),
@@ -113,6 +120,13 @@ proptest! {
                     }
                     if now >= challenge.expire_time {
                         prop_assert_eq!(outcome.state, Final::Expired);
+                    } else if event == Event::NobodyListens {
+                        // Never while a prompt may be seen, or be on its way.
+                        prop_assert_eq!(outcome.reason, Reason::Unreachable);
+                        for delivery in &challenge.deliveries {
+                            prop_assert_eq!(delivery.state, DeliveryState::Failed);
+                            prop_assert!(!delivery.pushed);
+                        }
                     }
                 }
                 (None, None) => {

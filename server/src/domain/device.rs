@@ -43,11 +43,14 @@ pub struct PushRegistration {
     pub app_id: String,
     /// APNs development build.
     pub sandbox: bool,
-    /// The vendor's token.
+    /// The vendor's token; empty once the gateway called it dead. What is left
+    /// of the registration then says that this phone counts on being woken,
+    /// unlike one that never asked to be.
     pub token: String,
     /// When the phone told us of it.
     pub register_time: Timestamp,
-    /// The gateway doubted it (`BadDeviceToken`): not used until replaced.
+    /// The gateway doubted it (`BadDeviceToken`) or called it dead: not used
+    /// until replaced.
     pub quarantined: bool,
 }
 

@@ -34,6 +34,8 @@ pub struct PushJob {
     pub device: DeviceId,
     /// Tries so far.
     pub attempts: u32,
+    /// An earlier try got no clear answer: the gateway may have taken it.
+    pub perhaps_sent: bool,
     /// Of no use after this.
     pub expire_time: Timestamp,
 }

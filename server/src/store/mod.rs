@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId},
-    audit::By,
+    audit::{By, Entry},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
@@ -104,8 +104,10 @@ pub enum Created {
 pub enum Decided {
     /// This event decided.
     Recorded(Challenge),
-    /// Decided before, or its time was up: as it is.
+    /// Decided before: as it is.
     Already(Challenge),
+    /// Its time was up, which this call was the first to notice: as it ended.
+    Lapsed(Challenge),
     /// There is no such challenge for this caller.
     NotFound,
 }
@@ -315,8 +317,10 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<PushJob>, StoreError>;
     /// When the next unclaimed push is due.
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError>;
-    /// Takes note of how a try went. Not waited for: a try that is forgotten is
-    /// repeated under the same id.
+    /// Takes note of how a try went, and of whether the push may have been sent
+    /// (`job.perhaps_sent`). Not waited for: a try that is forgotten is repeated
+    /// under the same id. A prompt that was taken after its challenge had ended
+    /// is withdrawn in the same step.
     fn finish_push(
         &self,
         id: PushId,
@@ -324,6 +328,19 @@ pub trait Store: Send + Sync {
         result: PushResult,
         now: Timestamp,
     ) -> Result<(), StoreError>;
+    /// The same for a prompt that failed while no device that was asked had a
+    /// stream open: if it was the last, the challenge ends in the same step, as
+    /// [`Event::NobodyListens`] says. Gives the challenge if it ended.
+    async fn fail_push(
+        &self,
+        job: PushJob,
+        reason: String,
+        token: TokenVerdict,
+        receipt_key_id: String,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError>;
+    /// Adds an entry to the audit trail for what changes nothing stored.
+    async fn note(&self, entry: Entry) -> Result<(), StoreError>;
 
     /// Whether the store takes work.
     fn is_healthy(&self) -> bool;

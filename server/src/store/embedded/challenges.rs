@@ -9,7 +9,7 @@ use crate::{
         challenge::{
             Challenge, DeliveryState, Event, Final, Outcome, Reason, Road, SignedBody, Verdict,
         },
-        device::Device,
+        device::{Device, PushGateway},
         ids::{ChallengeId, DeviceId, PushId, TenantId, UserId},
         policy::PendingLimit,
         push::{PushJob, PushKind},
@@ -148,7 +148,7 @@ fn ask_only_present(
     challenge
         .deliveries
         .retain(|delivery| !gone.contains(&delivery.device));
-    if challenge.deliveries.is_empty() && challenge.outcome.is_none() {
+    if challenge.is_out_of_reach() && challenge.outcome.is_none() {
         challenge.outcome = Some(Outcome {
             state: Final::Denied,
             reason: Reason::Unreachable,
@@ -183,7 +183,8 @@ fn note_decision(
 }
 
 /// Stores a challenge that has just been decided: it leaves what is pending,
-/// and phones that were pushed a prompt are to be told.
+/// and phones that were pushed a prompt are to be told. A prompt still on its
+/// way is withdrawn when it has arrived: see [`prompt_done`].
 pub(super) fn settle(
     tx: &mut Tx<'_>,
     hints: &Hints,
@@ -210,32 +211,98 @@ pub(super) fn settle(
         challenge.id,
     ));
     note_decision(tx, challenge, outcome, now, by)?;
-    let answered = outcome.proof.as_ref().map(|proof| proof.device);
     for delivery in &challenge.deliveries {
-        let Road::Push(gateway) = delivery.road else {
-            continue;
-        };
-        if Some(delivery.device) == answered || delivery.state == DeliveryState::Failed {
-            continue;
+        if let Road::Push(gateway) = delivery.road
+            && delivery.pushed
+        {
+            withdraw(tx, hints, challenge, (delivery.device, gateway), now);
         }
-        outbox::add(
-            tx,
-            hints,
-            &PushJob {
-                id: withdrawal_id(challenge.id, delivery.device),
-                gateway,
-                due: now,
-                kind: PushKind::Withdraw,
-                tenant: challenge.tenant,
-                challenge: challenge.id,
-                device: delivery.device,
-                attempts: 0,
-                expire_time: now.after(WITHDRAWAL_LIFETIME),
-            },
-        );
     }
     hints.after_commit(tx, Hint::Challenge(challenge.id));
     Ok(())
+}
+
+/// Takes the prompt of an ended challenge away, unless its own device answered:
+/// that one knows.
+fn withdraw(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    challenge: &Challenge,
+    (device, gateway): (DeviceId, PushGateway),
+    now: Timestamp,
+) {
+    let outcome = challenge.outcome.as_ref();
+    let answered = outcome.and_then(|outcome| outcome.proof.as_ref());
+    if answered.is_some_and(|proof| proof.device == device) {
+        return;
+    }
+    outbox::add(
+        tx,
+        hints,
+        &PushJob {
+            id: withdrawal_id(challenge.id, device),
+            gateway,
+            due: now,
+            kind: PushKind::Withdraw,
+            tenant: challenge.tenant,
+            challenge: challenge.id,
+            device,
+            attempts: 0,
+            perhaps_sent: false,
+            expire_time: now.after(WITHDRAWAL_LIFETIME),
+        },
+    );
+}
+
+/// The last try of a prompt is over, and left it as `delivery` says; a prompt
+/// that is, or may be, on a screen although the challenge has ended meanwhile is
+/// taken away. `unheard` as for [`Store::fail_push`](crate::store::Store::fail_push).
+pub(super) fn prompt_done(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    job: &PushJob,
+    delivery: Option<&(DeliveryState, String)>,
+    unheard: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Challenge>, StoreError> {
+    let accepted = delivery.is_some_and(|(state, _)| *state == DeliveryState::Accepted);
+    let taken = accepted || job.perhaps_sent;
+    let key = keys::challenge(job.tenant, job.challenge);
+    let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
+        return Ok(None);
+    };
+    if challenge.outcome.is_some() {
+        // It never changes; but this prompt came after its end.
+        if taken {
+            withdraw(tx, hints, &challenge, (job.device, job.gateway), now);
+        }
+        return Ok(None);
+    }
+    let Some(prompt) = challenge.delivery_mut(job.device) else {
+        return Ok(None);
+    };
+    let mut changed = taken && !prompt.pushed;
+    prompt.pushed |= taken;
+    if let Some((state, reason)) = delivery {
+        let reason = reason
+            .get(..reason.floor_char_boundary(MAX_REASON))
+            .unwrap_or_default();
+        changed |= prompt.advance(*state, reason, now);
+    }
+    if let Some(receipt_key_id) = unheard {
+        match challenge.apply(Event::NobodyListens, now, receipt_key_id) {
+            Verdict::Recorded | Verdict::Expired => {
+                settle(tx, hints, &challenge, now, &By::broker())?;
+                return Ok(Some(challenge));
+            }
+            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => {}
+        }
+    }
+    if changed {
+        rows::save(tx, key, &challenge);
+        hints.after_commit(tx, Hint::Challenge(challenge.id));
+    }
+    Ok(None)
 }
 
 /// A withdrawal happens once per challenge and device: its id follows from
@@ -316,7 +383,7 @@ pub(super) fn decide(
         Verdict::AlreadyDecided | Verdict::Pending => Ok(Decided::Already(challenge)),
         Verdict::Expired => {
             settle(tx, hints, &challenge, now, &By::broker())?;
-            Ok(Decided::Already(challenge))
+            Ok(Decided::Lapsed(challenge))
         }
         Verdict::Recorded => {
             settle(tx, hints, &challenge, now, by)?;
@@ -391,7 +458,6 @@ pub(super) fn next_expiry(rows: &mut impl rows::Rows) -> Option<Timestamp> {
         .map(|(at, _, _)| at)
 }
 
-#[allow(clippy::too_many_arguments, reason = "one step, all of it needed")]
 pub(super) fn note_delivery(
     tx: &mut Tx<'_>,
     hints: &Hints,
@@ -399,23 +465,19 @@ pub(super) fn note_delivery(
     id: ChallengeId,
     device: DeviceId,
     state: DeliveryState,
-    reason: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let key = keys::challenge(tenant, id);
     let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
         return Ok(());
     };
-    let reason = reason
-        .get(..reason.floor_char_boundary(MAX_REASON))
-        .unwrap_or_default();
     // A decided challenge never changes.
     if challenge.outcome.is_some() {
         return Ok(());
     }
     let advanced = challenge
         .delivery_mut(device)
-        .is_some_and(|delivery| delivery.advance(state, reason, now));
+        .is_some_and(|delivery| delivery.advance(state, "", now));
     if advanced {
         rows::save(tx, key, &challenge);
         hints.after_commit(tx, Hint::Challenge(id));

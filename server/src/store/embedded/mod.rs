@@ -21,12 +21,12 @@ use outbox::Claims;
 
 use super::{
     Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Store,
-    StoreError,
+    StoreError, TokenVerdict,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId},
-    audit::By,
+    audit::{By, Entry},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
@@ -336,7 +336,7 @@ impl Store for EmbeddedStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(move |tx, hints| {
-            challenges::note_delivery(tx, hints, tenant, id, device, state, "", now)
+            challenges::note_delivery(tx, hints, tenant, id, device, state, now)
         })
         .await
     }
@@ -350,7 +350,7 @@ impl Store for EmbeddedStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write_lazy(move |tx, hints| {
-            challenges::note_delivery(tx, hints, tenant, id, device, state, "", now)
+            challenges::note_delivery(tx, hints, tenant, id, device, state, now)
         })
     }
 
@@ -385,7 +385,33 @@ impl Store for EmbeddedStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let claims = self.claims.clone();
-        self.write_lazy(move |tx, hints| outbox::finish(tx, hints, claims, id, &job, result, now))
+        self.write_lazy(move |tx, hints| {
+            outbox::finish(tx, hints, claims, id, &job, result, None, now).map(drop)
+        })
+    }
+
+    async fn fail_push(
+        &self,
+        job: PushJob,
+        reason: String,
+        token: TokenVerdict,
+        receipt_key_id: String,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let claims = self.claims.clone();
+        self.write(move |tx, hints| {
+            let result = PushResult::Finished {
+                delivery: Some((DeliveryState::Failed, reason)),
+                token,
+            };
+            let key = Some(receipt_key_id.as_str());
+            outbox::finish(tx, hints, claims, job.id, &job, result, key, now)
+        })
+        .await
+    }
+
+    async fn note(&self, entry: Entry) -> Result<(), StoreError> {
+        self.write(move |tx, _| audit::append(tx, &entry)).await
     }
 
     fn is_healthy(&self) -> bool {

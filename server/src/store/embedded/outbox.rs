@@ -6,7 +6,13 @@ use parking_lot::Mutex;
 
 use super::{Hints, challenges, keys, registration, rows};
 use crate::{
-    domain::{device::PushGateway, ids::PushId, push::PushJob, time::Timestamp},
+    domain::{
+        challenge::Challenge,
+        device::PushGateway,
+        ids::PushId,
+        push::{PushJob, PushKind},
+        time::Timestamp,
+    },
     store::{
         Hint, PushResult, StoreError,
         engine::{Pair, Snapshot, Tx},
@@ -80,6 +86,8 @@ pub(super) fn add(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
     hints.after_commit(tx, Hint::Outbox(job.gateway));
 }
 
+/// Ends a claim; gives the challenge that ended with it.
+#[allow(clippy::too_many_arguments, reason = "one step, all of it needed")]
 pub(super) fn finish(
     tx: &mut Tx<'_>,
     hints: &Hints,
@@ -87,8 +95,9 @@ pub(super) fn finish(
     id: PushId,
     job: &PushJob,
     result: PushResult,
+    unheard: Option<&str>,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Option<Challenge>, StoreError> {
     // Before the hints: who is woken by them must find it free.
     tx.after_commit(Box::new(move || {
         claims.0.lock().remove(&id);
@@ -102,16 +111,16 @@ pub(super) fn finish(
                 ..job.clone()
             };
             add(tx, hints, &again);
-            Ok(())
+            Ok(None)
         }
         PushResult::Finished { delivery, token } => {
-            if let Some((state, reason)) = delivery {
-                let (tenant, challenge) = (job.tenant, job.challenge);
-                challenges::note_delivery(
-                    tx, hints, tenant, challenge, job.device, state, &reason, now,
-                )?;
+            registration::judge_token(tx, job.device, &token, now)?;
+            match job.kind {
+                PushKind::Prompt => {
+                    challenges::prompt_done(tx, hints, job, delivery.as_ref(), unheard, now)
+                }
+                PushKind::Withdraw => Ok(None),
             }
-            registration::judge_token(tx, job.device, &token, now)
         }
     }
 }

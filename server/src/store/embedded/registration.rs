@@ -260,7 +260,10 @@ pub(super) fn judge_token(
         } if *since <= push.register_time => {
             return Ok(());
         }
-        TokenVerdict::Dead { .. } => device.push = None,
+        TokenVerdict::Dead { .. } => {
+            push.token.clear();
+            push.quarantined = true;
+        }
         TokenVerdict::Fine | TokenVerdict::Doubtful { .. } => push.quarantined = true,
     }
     rows::save(tx, keys::device(id), &device);

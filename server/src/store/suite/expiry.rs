@@ -55,6 +55,7 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
                 assert_eq!(told, end);
                 assert!(is_expired(&end));
             }
+            Decided::Lapsed(_) => panic!("there was time"),
             Decided::NotFound => panic!("not found"),
         }
     }
@@ -71,7 +72,7 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
         asked.expire_time,
     )
     .await;
-    let Decided::Already(told) = late else {
+    let Decided::Lapsed(told) = late else {
         panic!("{late:?}")
     };
     assert!(is_expired(&told));

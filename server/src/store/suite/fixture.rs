@@ -184,6 +184,7 @@ pub(in crate::store) fn question(
             challenge: id,
             device,
             attempts: 0,
+            perhaps_sent: false,
             expire_time,
         })
         .collect();
@@ -206,6 +207,7 @@ pub(in crate::store) fn question(
                     state: DeliveryState::Queued,
                     reason: String::new(),
                     update_time: now,
+                    pushed: false,
                 })
                 .collect(),
             outcome: None,

@@ -84,6 +84,13 @@ pub(in crate::store) async fn each_change_has_its_hint(place: &dyn Place) {
     assert_eq!(hints(), [Hint::Challenge(first.id)]);
     let next = ask(&store, tenant, &tom, &phone, second(4)).await;
     assert!(hints().contains(&Hint::Challenge(first.id)));
+    let gateway = PushGateway::Fcm;
+    for job in store.claim_pushes(gateway, second(4), 9).await.unwrap() {
+        let result = super::outbox::delivered();
+        store.finish_push(job.id, job, result, second(4)).unwrap();
+    }
+    catch_up(&store).await;
+    assert!(hints().contains(&Hint::Challenge(next.id)));
     decide(&store, &next, Event::Cancel, second(5)).await;
     let ended = hints();
     assert!(ended.contains(&Hint::Challenge(next.id)), "{ended:?}");

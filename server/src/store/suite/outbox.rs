@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::{Place, fixture::*};
 use crate::{
     domain::{
-        challenge::{DeliveryState, Event},
+        challenge::{DeliveryState, Event, Final, Reason},
         device::PushGateway as G,
         ids::PushId,
         push::{PushJob, PushKind},
@@ -170,4 +170,92 @@ pub(in crate::store) async fn an_ended_challenge_is_withdrawn(place: &dyn Place)
         (jobs[0].kind, jobs[0].device, jobs[0].challenge),
         (PushKind::Withdraw, phones[1].id, asked.id)
     );
+}
+
+/// A prompt that the gateway took, or may have taken, only after the challenge
+/// had ended is withdrawn then; one that it certainly did not take is not.
+pub(in crate::store) async fn a_prompt_that_comes_too_late_is_withdrawn(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    let tom = user("tom");
+    let mut phones = Vec::new();
+    for _ in 0..4 {
+        phones.push(enrolled(&store, tenant, &tom, Some(G::Apns)).await);
+    }
+    let asked = ask(&store, tenant, &tom, &phones, second(2)).await;
+    let under_way = store.claim_pushes(G::Apns, second(2), 9).await.unwrap();
+    assert_eq!(under_way.len(), 4);
+    decide(&store, &asked, Event::Cancel, second(3)).await;
+    assert_eq!(store.claim_pushes(G::Apns, second(3), 9).await.unwrap(), []);
+    let refused = || PushResult::Finished {
+        delivery: Some((DeliveryState::Failed, "BadTopic".into())),
+        token: TokenVerdict::Fine,
+    };
+    for mut job in under_way {
+        let result = if job.device == phones[0].id {
+            delivered()
+        } else if job.device == phones[1].id {
+            refused()
+        } else {
+            // Never sent, or perhaps by an earlier process.
+            job.perhaps_sent = job.device == phones[2].id;
+            PushResult::Finished {
+                delivery: None,
+                token: TokenVerdict::Fine,
+            }
+        };
+        store.finish_push(job.id, job, result, second(4)).unwrap();
+    }
+    catch_up(&store).await;
+    let jobs = store.claim_pushes(G::Apns, second(4), 9).await.unwrap();
+    assert!(jobs.iter().all(|job| job.kind == PushKind::Withdraw));
+    let mut told: Vec<_> = jobs.iter().map(|job| job.device).collect();
+    told.sort();
+    let mut wanted = [phones[0].id, phones[2].id];
+    wanted.sort();
+    assert_eq!(told, wanted);
+}
+
+/// The last prompt's failure ends a challenge in the same step, if nobody
+/// listens; not while one prompt may have arrived.
+pub(in crate::store) async fn the_last_failure_ends_it(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    for perhaps_sent in [false, true] {
+        let tom = user(&format!("tom{perhaps_sent}"));
+        let phones = [
+            enrolled(&store, tenant, &tom, Some(G::Apns)).await,
+            enrolled(&store, tenant, &tom, Some(G::Apns)).await,
+        ];
+        let asked = ask(&store, tenant, &tom, &phones, second(2)).await;
+        let mut jobs = store.claim_pushes(G::Apns, second(2), 9).await.unwrap();
+        jobs[0].perhaps_sent = perhaps_sent;
+        let mut ended = Vec::new();
+        for job in jobs {
+            let (reason, key) = ("BadTopic".into(), RECEIPT_KEY.into());
+            let end = store
+                .fail_push(job, reason, TokenVerdict::Fine, key, second(3))
+                .await;
+            ended.push(end.unwrap());
+        }
+        let found = stored(&store, &asked).await;
+        assert!(
+            found
+                .deliveries
+                .iter()
+                .all(|d| d.state == DeliveryState::Failed)
+        );
+        assert_eq!(ended[0], None);
+        if perhaps_sent {
+            assert_eq!((&ended[1], &found.outcome), (&None, &None));
+            continue;
+        }
+        assert_eq!(ended[1].as_ref(), Some(&found));
+        let outcome = found.outcome.unwrap();
+        assert_eq!(
+            (outcome.state, outcome.reason, outcome.decide_time),
+            (Final::Denied, Reason::Unreachable, second(3))
+        );
+        assert_eq!(store.claim_pushes(G::Apns, second(9), 9).await.unwrap(), []);
+    }
 }

@@ -226,6 +226,8 @@ pub(in crate::store) async fn a_token_is_cleared_only_if_it_is_the_one_that_died
             .unwrap();
         assert!(replaced);
         let left = judged(&store, &phone, verdict.clone()).await;
+        // What is left tells that the phone once counted on being woken.
+        let left = left.filter(|left| !left.token.is_empty());
         assert_eq!(left, (!cleared).then_some(push), "{verdict:?}");
     }
     let gone = store

@@ -118,6 +118,8 @@ pub(in crate::store::embedded) struct StoredDelivery {
     reason: String,
     #[prost(uint64, tag = "5")]
     update_time: u64,
+    #[prost(bool, tag = "6")]
+    pushed: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -199,6 +201,7 @@ fn store_delivery(delivery: &Delivery) -> StoredDelivery {
         state: delivery_to(delivery.state),
         reason: delivery.reason.clone(),
         update_time: delivery.update_time.as_millis(),
+        pushed: delivery.pushed,
     }
 }
 
@@ -209,6 +212,7 @@ fn load_delivery(stored: StoredDelivery) -> Result<Delivery, BadRecord> {
         state: delivery_from(stored.state)?,
         reason: stored.reason,
         update_time: at(stored.update_time),
+        pushed: stored.pushed,
     })
 }
 

@@ -30,6 +30,8 @@ pub(in crate::store::embedded) struct StoredPushJob {
     attempts: u32,
     #[prost(uint64, tag = "9")]
     expire_time: u64,
+    #[prost(bool, tag = "10")]
+    perhaps_sent: bool,
 }
 
 impl Record for PushJob {
@@ -46,6 +48,7 @@ impl Record for PushJob {
             device: self.device.as_bytes().to_vec(),
             attempts: self.attempts,
             expire_time: self.expire_time.as_millis(),
+            perhaps_sent: self.perhaps_sent,
         }
     }
 
@@ -60,6 +63,7 @@ impl Record for PushJob {
             device: DeviceId::from_bytes(id16(&stored.device)?),
             attempts: stored.attempts,
             expire_time: at(stored.expire_time),
+            perhaps_sent: stored.perhaps_sent,
         })
     }
 }
