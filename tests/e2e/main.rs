@@ -8,3 +8,6 @@
 )]
 
 mod decisions;
+mod delivery_states;
+mod push;
+mod withdrawal;

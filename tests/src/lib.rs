@@ -9,7 +9,9 @@
     reason = "a test harness: a fault here is a failed test"
 )]
 
+pub mod gate;
 pub mod process;
+pub mod push;
 
 use std::{
     ffi::OsString,
