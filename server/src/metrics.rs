@@ -7,12 +7,9 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use crate::{
-    delivery::CredentialAlarm,
-    domain::{
-        challenge::Outcome,
-        receipt::{final_name, reason_name},
-    },
+use crate::domain::{
+    challenge::Outcome,
+    receipt::{final_name, reason_name},
 };
 
 /// What the broker counts.
@@ -109,12 +106,13 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// As many credentials as are configured, so the labels stay few.
-    pub(crate) fn alarmed(&self, alarms: &[CredentialAlarm]) {
+    /// Gateway and credential of each alarm: as many as are configured, so the
+    /// labels stay few.
+    pub(crate) fn alarmed<'a>(&self, alarms: impl Iterator<Item = (&'a str, &'a str)>) {
         self.push_alarms.reset();
-        for alarm in alarms {
+        for (gateway, credential) in alarms {
             self.push_alarms
-                .with_label_values(&[alarm.gateway.name(), &alarm.credential])
+                .with_label_values(&[gateway, credential])
                 .set(1);
         }
     }

@@ -9,9 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{broker::Broker, delivery::CredentialAlarm};
+use crate::broker::Broker;
 
 /// `/healthz`, `/readyz`, `/metrics`, `/.well-known/jwks.json`.
 pub fn router(broker: Arc<Broker>) -> Router {
@@ -31,7 +31,18 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
     if broker.is_ready() {
         let mut body = json!({ "status": "ready" });
         // Trouble for the operator, no reason to take the broker out of service.
-        let alarms: Vec<_> = broker.push_alarms().iter().map(alarm).collect();
+        let alarms: Vec<_> = broker
+            .push_alarms()
+            .iter()
+            .map(|alarm| {
+                json!({
+                    "gateway": alarm.gateway.name(),
+                    "credential": alarm.credential,
+                    "reason": alarm.reason,
+                    "since_unix_ms": alarm.since_ms,
+                })
+            })
+            .collect();
         if !alarms.is_empty() {
             body["push_credentials"] = alarms.into();
         }
@@ -40,15 +51,6 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
         let body = Json(json!({ "status": "not ready" }));
         (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
     }
-}
-
-fn alarm(alarm: &CredentialAlarm) -> Value {
-    json!({
-        "gateway": alarm.gateway.name(),
-        "credential": alarm.credential,
-        "reason": alarm.reason,
-        "since_unix_ms": alarm.since_ms,
-    })
 }
 
 async fn metrics(State(broker): State<Arc<Broker>>) -> Response {

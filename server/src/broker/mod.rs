@@ -144,7 +144,11 @@ impl Broker {
     /// All counters, in the text exposition format.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        self.metrics.alarmed(&self.push_alarms());
+        let alarms = self.push_alarms();
+        let labels = alarms
+            .iter()
+            .map(|alarm| (alarm.gateway.name(), alarm.credential.as_str()));
+        self.metrics.alarmed(labels);
         self.metrics.render()
     }
 
