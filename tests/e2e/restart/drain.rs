@@ -19,7 +19,7 @@ fn framed(message: &impl prost::Message) -> bytes::Bytes {
     frame.into()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn drains_at_sigterm() {
     let (installation, mut broker) = Installation::new().await;
     let provider = installation.provider(&broker);

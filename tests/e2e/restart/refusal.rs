@@ -34,7 +34,7 @@ fn check(found: (i32, String), wanted: &[&str]) {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_process_serves_one_directory() {
     let (installation, broker) = Installation::new().await;
     let data = installation.data();
@@ -45,7 +45,7 @@ async fn one_process_serves_one_directory() {
     provider.enroll("tom").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_served_is_refused_and_kept() {
     let (installation, mut broker) = Installation::new().await;
     let provider = installation.provider(&broker);
