@@ -1,6 +1,6 @@
 //! Calls byte by byte: what a generated client would never send.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -15,8 +15,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-/// Fails a test that would otherwise hang. Nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::in_time;
 
 /// One message as gRPC frames it: flag, length, bytes.
 pub fn frame(message: &[u8]) -> Vec<u8> {
@@ -102,10 +101,7 @@ impl Wire {
         headers: &Headers,
         body: BoxBody<Bytes, Infallible>,
     ) -> Answer {
-        let call = self.exchange(path, headers, body);
-        tokio::time::timeout(PATIENCE, call)
-            .await
-            .unwrap_or_else(|_| panic!("no answer to {path}"))
+        in_time(self.exchange(path, headers, body)).await
     }
 
     async fn exchange(
@@ -185,9 +181,7 @@ async fn talk(address: SocketAddr, bytes: &[u8], hang_up: bool) -> Vec<u8> {
         };
         tokio::join!(write, read).1
     };
-    tokio::time::timeout(PATIENCE, talk)
-        .await
-        .expect("the connection was not closed")
+    in_time(talk).await
 }
 
 /// Splits an HTTP/1.1 answer: status code, head, body.
