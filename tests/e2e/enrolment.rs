@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign_proto::v1::{
     self, ChallengeState as S, Decision, DecisionReason as R, EnrollmentState as E, KeyAlgorithm,
 };
-use countersign_tests::{Tenant, TestBroker, end, field, reason, two_tenants::push};
+use countersign_tests::{Tenant, TestBroker, end, field, in_time, reason, two_tenants::push};
 use device_sim::phone::{EnrollOptions, Phone, PhoneError, PhoneEvent, Ticket};
 use tonic::Code;
 
@@ -48,7 +48,8 @@ async fn wait(
         enrollment_id: id.into(),
         timeout: Some(prost_types::Duration { seconds, nanos: 0 }),
     };
-    let waited = broker.enrollments(tenant).wait_enrollment(request).await;
+    let mut enrollments = broker.enrollments(tenant);
+    let waited = in_time(enrollments.wait_enrollment(request)).await;
     waited.unwrap().into_inner()
 }
 
@@ -338,7 +339,7 @@ async fn removing_a_device() {
             assert_eq!(again.code(), Code::NotFound);
         }
         // Its stream ends, and no call of its is taken any more.
-        assert!(stream.next().await.unwrap().is_none());
+        assert!(in_time(stream.next()).await.unwrap().is_none());
         for error in [
             goes.list_pending().await.unwrap_err(),
             goes.subscribe().await.unwrap_err(),

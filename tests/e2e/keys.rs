@@ -7,7 +7,7 @@ use countersign_proto::{
     signing::{key_id, sha256},
     v1::{self, ChallengeState, Decision, SigningKeyState as K},
 };
-use countersign_tests::{START_MS, Tenant, TestBroker, end, field, reason};
+use countersign_tests::{START_MS, Tenant, TestBroker, end, field, in_time, reason};
 use device_sim::{
     phone::{Phone, PhoneError, PhoneEvent, Ticket, TrustedKey, method},
     receipt::{Receipt, ReceiptCheck, ReceiptError},
@@ -196,13 +196,13 @@ async fn an_open_app_is_told_at_once() {
     let phone = broker.phone(&tenant, "tom").await;
     let mut stream = phone.subscribe().await.unwrap();
     assert!(matches!(
-        stream.next().await.unwrap(),
+        in_time(stream.next()).await.unwrap(),
         Some(PhoneEvent::CaughtUp { .. })
     ));
     for lead in [Some(Duration::ZERO), None] {
         let next = rotate(&broker, lead).await.key_id;
         assert!(matches!(
-            stream.next().await.unwrap(),
+            in_time(stream.next()).await.unwrap(),
             Some(PhoneEvent::KeysLearned { new: 1 })
         ));
         assert!(phone.trusted_keys().contains(&next));
@@ -210,14 +210,14 @@ async fn an_open_app_is_told_at_once() {
     // The challenge that comes next is shown, not refused.
     broker.ask(&tenant, "tom").await;
     assert!(matches!(
-        stream.next().await.unwrap(),
+        in_time(stream.next()).await.unwrap(),
         Some(PhoneEvent::Challenge(_))
     ));
     // A stream opened later starts with what it missed.
     let other = broker.phone(&tenant, "tom").await;
     let mut stream = other.subscribe().await.unwrap();
     assert!(matches!(
-        stream.next().await.unwrap(),
+        in_time(stream.next()).await.unwrap(),
         Some(PhoneEvent::KeysLearned { .. })
     ));
 }

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod bad_input;
 mod clock_skew;
 mod credentials;
 mod decisions;

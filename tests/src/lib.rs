@@ -361,6 +361,13 @@ pub fn sign_in(user: &str) -> v1::CreateChallengeRequest {
     }
 }
 
+/// Fails a test that would otherwise hang. Nothing waits for the time to pass.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("nothing came")
+}
+
 /// The stable reason in a status.
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();

@@ -1,10 +1,12 @@
 //! Calls byte by byte: what a generated client would never send.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Request};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use hyper::body::Frame;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -13,8 +15,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-/// Fails a test that would otherwise hang. Nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::in_time;
 
 /// One message as gRPC frames it: flag, length, bytes.
 pub fn frame(message: &[u8]) -> Vec<u8> {
@@ -59,7 +60,7 @@ impl Answer {
 /// A connection that sends whatever it is told.
 #[derive(Clone)]
 pub struct Wire {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<BoxBody<Bytes, Infallible>>,
 }
 
 /// Headers in the order given, repeated ones repeated.
@@ -72,6 +73,7 @@ pub fn header(name: &'static str, value: impl AsRef<[u8]>) -> (&'static str, Hea
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
@@ -81,17 +83,37 @@ impl Wire {
 
     /// Calls with `body` as it is, frame and all.
     pub async fn call(&self, path: &str, headers: &Headers, body: Vec<u8>) -> Answer {
-        let call = self.exchange(path, headers, body);
-        tokio::time::timeout(PATIENCE, call)
-            .await
-            .unwrap_or_else(|_| panic!("no answer to {path}"))
+        let body = Full::new(Bytes::from(body)).boxed();
+        self.send(path, headers, body).await
     }
 
-    async fn exchange(&self, path: &str, headers: &Headers, body: Vec<u8>) -> Answer {
+    /// Calls with a body that starts with `start` and never ends.
+    pub async fn stall(&self, path: &str, headers: &Headers, start: Vec<u8>) -> Answer {
+        let start = Ok(Frame::data(Bytes::from(start)));
+        let endless = futures_util::stream::iter([start]).chain(futures_util::stream::pending());
+        let body = http_body_util::BodyExt::boxed(StreamBody::new(endless));
+        self.send(path, headers, body).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        headers: &Headers,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> Answer {
+        in_time(self.exchange(path, headers, body)).await
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        headers: &Headers,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> Answer {
         let mut request = Request::post(format!("http://broker{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .unwrap();
         for (name, value) in headers {
             let name = HeaderName::from_static(name);
@@ -130,13 +152,24 @@ fn first_message(data: &[u8]) -> Option<Bytes> {
 
 /// Writes `bytes` to a fresh connection, closes our half, reads to the end.
 pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    talk(address, bytes, true).await
+}
+
+/// Writes a request that asks for the connection to be closed, reads to the end.
+pub async fn ask(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    talk(address, bytes, false).await
+}
+
+async fn talk(address: SocketAddr, bytes: &[u8], hang_up: bool) -> Vec<u8> {
     let talk = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let (mut from, mut to) = stream.split();
         // The other side may hang up before it has read everything.
         let write = async {
             drop(to.write_all(bytes).await);
-            drop(to.shutdown().await);
+            if hang_up {
+                drop(to.shutdown().await);
+            }
         };
         let read = async {
             let mut answer = Vec::new();
@@ -148,9 +181,7 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
         };
         tokio::join!(write, read).1
     };
-    tokio::time::timeout(PATIENCE, talk)
-        .await
-        .expect("the connection was not closed")
+    in_time(talk).await
 }
 
 /// Splits an HTTP/1.1 answer: status code, head, body.

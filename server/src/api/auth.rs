@@ -16,8 +16,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tonic::{
     Code, Status,
     body::Body,
-    metadata::{BinaryMetadataValue, MetadataMap},
+    metadata::{BinaryMetadataValue, MetadataMap, MetadataValue},
 };
+use tonic_types::StatusExt as _;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -126,7 +127,8 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let gate = self.gate.clone();
         Box::pin(async move {
-            let limit = (!waits(request.uri().path())).then_some(gate.limits.request_timeout);
+            let own = (!waits(request.uri().path())).then_some(gate.limits.request_timeout);
+            let limit = own.into_iter().chain(deadline(request.headers())).min();
             let call = async {
                 match gate.admit(request).await {
                     Ok(request) => inner.call(request).await,
@@ -136,6 +138,27 @@ where
             within(limit, call).await
         })
     }
+}
+
+/// The caller's own deadline (gRPC over HTTP/2, `grpc-timeout`), a moment
+/// early: the library's own timer ends the call without saying why.
+fn deadline(headers: &http::HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(amount.saturating_mul(3600)),
+        "M" => Duration::from_secs(amount.saturating_mul(60)),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    };
+    Some(timeout.saturating_sub(Duration::from_millis(2)))
 }
 
 /// Ends a call that takes too long.
@@ -148,11 +171,13 @@ async fn within(
     };
     match tokio::time::timeout(limit, call).await {
         Ok(response) => response,
-        Err(_) => {
-            let message = "the call took too long".to_owned();
-            Ok(build(Code::DeadlineExceeded, message, info("TIMED_OUT", [])).into_http())
-        }
+        Err(_) => Ok(too_long().into_http()),
     }
+}
+
+fn too_long() -> Status {
+    let message = "the call took too long".to_owned();
+    build(Code::DeadlineExceeded, message, info("TIMED_OUT", []))
 }
 
 impl Authenticate {
@@ -175,7 +200,8 @@ impl Authenticate {
                     info("UNKNOWN_METHOD", []),
                 ));
             }
-            Some(Demand::Open | Demand::Self_) => {}
+            Some(Demand::Open) => return Ok(request),
+            Some(Demand::Self_) => {}
             Some(Demand::Idp) => {
                 let key = self.key(request.headers(), Role::Idp).await?;
                 let tenant = key.tenant.ok_or_else(unauthenticated)?;
@@ -202,6 +228,7 @@ impl Authenticate {
             }
             Some(Demand::Device) => return self.admit_device(request, &path).await,
         }
+        let (request, _) = self.whole(request).await?;
         Ok(request)
     }
 
@@ -223,32 +250,58 @@ impl Authenticate {
         Ok(key)
     }
 
-    /// The proof covers the message's bytes as sent: they are read here, and
-    /// handed on unchanged.
     async fn admit_device(&self, request: Request, path: &str) -> Result<Request, Status> {
-        let (mut parts, body) = request.into_parts();
-        let metadata = MetadataMap::from_headers(parts.headers.clone());
+        let metadata = MetadataMap::from_headers(request.headers().clone());
         let mut proofs = metadata.get_all_bin(DEVICE_PROOF_METADATA).iter();
         let proof = proofs
             .next()
             .filter(|_| proofs.next().is_none())
             .and_then(|value: &BinaryMetadataValue| value.to_bytes().ok())
             .ok_or_else(unauthenticated)?;
-        let limit = self.limits.max_message_bytes.saturating_add(FRAME_HEADER);
-        let bytes = Limited::new(body, limit)
-            .collect()
-            .await
-            .map_err(|_| malformed("the request can't be read, or is too long"))?
-            .to_bytes();
+        let (mut request, bytes) = self.whole(request).await?;
+        // The proof covers the message's bytes as sent.
         let digest = sha256(single_message(&bytes)?);
         let device = self
             .broker
             .authenticate_device(&proof, path, &digest)
             .await
             .map_err(status)?;
-        parts.extensions.insert(device);
-        Ok(Request::from_parts(parts, Body::new(Full::new(bytes))))
+        request.extensions_mut().insert(device);
+        Ok(request)
     }
+
+    /// Reads the body, one frame, and hands it on unchanged: no call of ours
+    /// has more than one message (the library would pass over the others), and
+    /// no caller may take longer to send it than a call may take.
+    async fn whole(&self, request: Request) -> Result<(Request, Bytes), Status> {
+        let (parts, body) = request.into_parts();
+        let plain = |encoding: &http::HeaderValue| encoding.as_bytes() == b"identity";
+        if !parts.headers.get_all("grpc-encoding").iter().all(plain) {
+            return Err(unsupported_encoding());
+        }
+        let limit = self.limits.max_message_bytes.saturating_add(FRAME_HEADER);
+        let read = Limited::new(body, limit).collect();
+        let bytes = tokio::time::timeout(self.limits.request_timeout, read)
+            .await
+            .map_err(|_| too_long())?
+            .map_err(|_| malformed("the request can't be read, or is too long"))?
+            .to_bytes();
+        single_message(&bytes)?;
+        let body = Body::new(Full::new(bytes.clone()));
+        Ok((Request::from_parts(parts, body), bytes))
+    }
+}
+
+/// As gRPC has it (compression in gRPC): with what could be decoded.
+fn unsupported_encoding() -> Status {
+    let message = "compressed messages are not accepted".to_owned();
+    let details = info("UNSUPPORTED_ENCODING", []);
+    let mut metadata = MetadataMap::new();
+    metadata.insert(
+        "grpc-accept-encoding",
+        MetadataValue::from_static("identity"),
+    );
+    Status::with_error_details_and_metadata(Code::Unimplemented, message, details, metadata)
 }
 
 /// Compressed flag and length, as gRPC frames messages.

@@ -175,7 +175,9 @@ pub(super) fn push(
             ));
         }
     };
-    let sandbox = push.environment() == v1::PushEnvironment::Sandbox;
+    let environment = v1::PushEnvironment::try_from(push.environment)
+        .map_err(|_| Invalid::new(format!("{field}.environment"), "is not known"))?;
+    let sandbox = environment == v1::PushEnvironment::Sandbox;
     if sandbox && gateway == PushGateway::Fcm {
         return Err(Invalid::new(
             format!("{field}.environment"),

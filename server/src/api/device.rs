@@ -73,6 +73,8 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
             "must be ED25519 or P256",
         ));
     }
+    let protection = v1::KeyProtection::try_from(body.key_protection)
+        .map_err(|_| Invalid::new("body.key_protection", "is not known"))?;
     let encryption_key =
         match body.encryption_key.as_ref() {
             [] => None,
@@ -83,7 +85,7 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
     Ok(Registration {
         public_key: PublicKey::from_bytes(algorithm, &body.public_key)
             .map_err(|_| Invalid::new("body.public_key", "is no key of that algorithm"))?,
-        key_protection: match body.key_protection() {
+        key_protection: match protection {
             v1::KeyProtection::Hardware => KeyProtection::Hardware,
             v1::KeyProtection::Unspecified | v1::KeyProtection::Software => KeyProtection::Software,
         },

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         Invalid,
         audit::By,
-        context::check_text,
+        context::{check_language, check_text},
         device::{Device, KeyProtection, Platform, PushRegistration},
         ids::{DeviceId, EnrollmentId, TenantId, UserId},
         response::check_clock,
@@ -67,18 +67,6 @@ impl Registration {
         check_text("body.display_name", &self.display_name, 0, 128)?;
         check_text("body.app_version", &self.app_version, 0, 64)?;
         check_language("body.language", &self.language)
-    }
-}
-
-/// Checks a BCP 47 tag's form.
-fn check_language(field: &str, tag: &str) -> Result<(), Invalid> {
-    let subtag = |part: &str| {
-        (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    if tag.is_empty() || (tag.len() <= 35 && tag.split('-').all(subtag)) {
-        Ok(())
-    } else {
-        Err(Invalid::new(field, "must be a BCP 47 language tag"))
     }
 }
 

@@ -100,6 +100,22 @@ pub fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(),
     Ok(())
 }
 
+/// Checks a BCP 47 tag's form (RFC 5646, section 2.1): empty, or subtags of 1 to
+/// 8 letters and digits, 35 characters in all (section 4.4.1).
+///
+/// # Errors
+/// [`Invalid`] for anything else.
+pub fn check_language(field: &str, tag: &str) -> Result<(), Invalid> {
+    let subtag = |part: &str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if tag.is_empty() || (tag.len() <= 35 && tag.split('-').all(subtag)) {
+        Ok(())
+    } else {
+        Err(Invalid::new(field, "must be a BCP 47 language tag"))
+    }
+}
+
 /// Control characters, line and paragraph separators, and the bidirectional
 /// formatting characters of Unicode UAX #9.
 fn is_disguising(c: char) -> bool {

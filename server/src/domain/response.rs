@@ -9,6 +9,7 @@ use prost::Message as _;
 use super::{
     Invalid,
     challenge::{DeviceProof, SignedBody},
+    context::check_language,
     device::Device,
     ids::{ChallengeId, DeviceId},
     time::{MAX_CLOCK_SKEW, Timestamp},
@@ -156,18 +157,20 @@ impl UnverifiedAnswer {
                 Invalid::new("response.body.number", "is required for this challenge").into(),
             );
         }
-        if body.number.len() > 16 {
-            return Err(Invalid::new("response.body.number", "must have at most 6 digits").into());
+        // What can't be a number at all is a fault of the app, not of its user.
+        if body.number.len() > 6 || !body.number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Invalid::new("response.body.number", "must be at most 6 digits").into());
         }
-        if body.locale.len() > 35 {
-            return Err(Invalid::new("response.body.locale", "must be a BCP 47 tag").into());
-        }
-        let user_verification = match body.user_verification() {
-            v1::UserVerification::Unspecified | v1::UserVerification::None => {
+        check_language("response.body.locale", &body.locale)?;
+        let user_verification = match v1::UserVerification::try_from(body.user_verification) {
+            Ok(v1::UserVerification::Unspecified | v1::UserVerification::None) => {
                 UserVerification::None
             }
-            v1::UserVerification::Pin => UserVerification::Pin,
-            v1::UserVerification::Biometric => UserVerification::Biometric,
+            Ok(v1::UserVerification::Pin) => UserVerification::Pin,
+            Ok(v1::UserVerification::Biometric) => UserVerification::Biometric,
+            Err(_) => {
+                return Err(Invalid::new("response.body.user_verification", "is not known").into());
+            }
         };
         Ok(Answer {
             choice,
@@ -202,7 +205,10 @@ pub fn check_clock(
     let time = time.ok_or_else(|| Invalid::new(field, "is required"))?;
     let bad = || Invalid::new(field, "must be a time after 1970");
     let secs = u64::try_from(time.seconds).map_err(|_| bad())?;
-    let nanos = u64::try_from(time.nanos).map_err(|_| bad())?;
+    let nanos = u64::try_from(time.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)
+        .ok_or_else(bad)?;
     let claimed =
         Timestamp::from_millis(secs.saturating_mul(1000).saturating_add(nanos / 1_000_000));
     if claimed.distance(now) > MAX_CLOCK_SKEW {
