@@ -16,4 +16,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tls;
 
-pub use startup::{InitReport, ServeError, Server, StartError, init};
+pub use startup::{InitReport, ServeError, Server, StartError, init, recover};

@@ -15,6 +15,7 @@ mod delivery_states;
 mod enrolment;
 mod keys;
 mod layering;
+mod operations;
 mod push;
 mod restart;
 mod sealed;

@@ -13,6 +13,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use countersign_proto::signing::{DEVICE_PROOF_METADATA, sha256};
 use http_body_util::{BodyExt as _, Full, Limited};
+use tokio::sync::Semaphore;
 use tonic::{
     Code, Status,
     body::Body,
@@ -23,7 +24,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    Limits,
+    Limits, guest,
     status::{build, info, status, unauthenticated},
 };
 use crate::{
@@ -75,7 +76,11 @@ fn demand(path: &str) -> Option<Demand> {
 
 /// Calls that wait for somebody have their own limits.
 fn waits(path: &str) -> bool {
-    path.ends_with("/WaitChallenge") || path.ends_with("/WaitEnrollment")
+    matches!(
+        path,
+        "/countersign.v1.ApprovalService/WaitChallenge"
+            | "/countersign.v1.EnrollmentService/WaitEnrollment"
+    )
 }
 
 /// Puts authentication in front of a service.
@@ -83,11 +88,21 @@ fn waits(path: &str) -> bool {
 pub(crate) struct Authenticate {
     broker: Arc<Broker>,
     limits: Limits,
+    strangers: Arc<Semaphore>,
 }
+
+/// Calls of nobody in particular (health, reflection) at a time. Their streams
+/// live as long as the caller likes.
+const MAX_STRANGERS: usize = 512;
 
 impl Authenticate {
     pub(super) fn new(broker: Arc<Broker>, limits: Limits) -> Self {
-        Self { broker, limits }
+        let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+        Self {
+            broker,
+            limits,
+            strangers,
+        }
     }
 }
 
@@ -129,13 +144,23 @@ where
         Box::pin(async move {
             let own = (!waits(request.uri().path())).then_some(gate.limits.request_timeout);
             let limit = own.into_iter().chain(deadline(request.headers())).min();
+            let stranger = demand(request.uri().path()) == Some(Demand::Open);
+            let place = match stranger.then(|| gate.strangers.clone().try_acquire_owned()) {
+                None => None,
+                Some(Ok(place)) => Some(place),
+                Some(Err(_)) => return Ok(status(BrokerError::Overloaded).into_http()),
+            };
             let call = async {
                 match gate.admit(request).await {
                     Ok(request) => inner.call(request).await,
                     Err(status) => Ok(status.into_http()),
                 }
             };
-            within(limit, call).await
+            let response = within(limit, call).await?;
+            Ok(match place {
+                None => response,
+                Some(place) => guest::bounded(response, place, gate.broker.stopping()),
+            })
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         api_key::{ApiKey, Role},
         body::timestamp,
         challenge::{Delivery, DeliveryState, Final, Method, Reason, Road, SignedBody},
-        context::SignInContext,
+        context::{SignInContext, is_disguising},
         device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
         policy::{NumberMatching, PendingLimit, Policy},
         signing_key::{SigningKey, Succession, Turn},
@@ -47,7 +47,7 @@ pub(super) fn context(context: Option<v1::SignInContext>) -> Result<SignInContex
         application_name: context.application_name,
         client_address: context.client_address,
         location: context.location,
-        user_agent: context.user_agent,
+        user_agent: user_agent(&context.user_agent),
         binding_message: context.binding_message,
         details: context
             .details
@@ -55,6 +55,17 @@ pub(super) fn context(context: Option<v1::SignInContext>) -> Result<SignInContex
             .map(|line| (line.label, line.value))
             .collect(),
     })
+}
+
+/// The browser chooses its User-Agent, not the identity provider: what is too
+/// long is cut, what can't be shown becomes a space, and the sign-in goes on.
+fn user_agent(text: &str) -> String {
+    let kept = text
+        .get(..text.floor_char_boundary(512))
+        .unwrap_or_default();
+    kept.chars()
+        .map(|c| if is_disguising(c) { ' ' } else { c })
+        .collect()
 }
 
 pub(super) fn challenge(shown: Shown) -> v1::Challenge {
@@ -223,6 +234,7 @@ pub(super) fn authenticator(device: &Device) -> v1::Authenticator {
             language: device.language.clone(),
             app_version: device.app_version.clone(),
             has_push_token: device.push.as_ref().is_some_and(|push| !push.quarantined),
+            public_key: device.public_key.as_bytes().to_vec().into(),
         })),
     }
 }

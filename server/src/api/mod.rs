@@ -6,6 +6,7 @@ mod auth;
 mod convert;
 mod device;
 mod enrollment;
+mod guest;
 pub mod http;
 mod repair;
 mod status;

@@ -160,12 +160,13 @@ impl Broker {
         Ok((presented, key))
     }
 
-    /// The first admin key, made by `countersign init`.
+    /// An admin key of the installation for whoever holds its files.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn create_first_admin_key(&self) -> Result<PresentedKey, BrokerError> {
-        let (presented, key) = self.make_api_key(None, Role::Admin, "first admin key".into())?;
+    pub async fn create_operator_key(&self) -> Result<PresentedKey, BrokerError> {
+        let (presented, key) =
+            self.make_api_key(None, Role::Admin, "made on the broker's machine".into())?;
         let by = By {
             actor: crate::domain::audit::Actor::Operator,
             address: String::new(),

@@ -267,13 +267,17 @@ impl Broker {
         tokio::pin!(end);
         let mut waiting = self.hub.challenges.wait_on(id);
         loop {
+            self.still_admits(caller).await?;
             let shown = self.get_challenge(caller, id).await?;
             if shown.challenge.outcome.is_some() {
                 return Ok(shown);
             }
             tokio::select! {
                 () = waiting.changed() => {}
-                () = &mut end => return self.get_challenge(caller, id).await,
+                () = &mut end => {
+                    self.still_admits(caller).await?;
+                    return self.get_challenge(caller, id).await;
+                }
                 () = self.hub.stopping.cancelled() => return Ok(shown),
             }
         }
@@ -409,6 +413,7 @@ impl Watch {
                             return Err(BrokerError::Unavailable);
                         }
                     }
+                    self.broker.still_admits(&self.caller).await?;
                     self.broker.get_challenge(&self.caller, self.id).await?
                 }
             };

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use subtle::ConstantTimeEq as _;
 
-use super::{Broker, error::BrokerError};
+use super::{Broker, IdpCaller, error::BrokerError};
 use crate::domain::{
     api_key::{ApiKey, PresentedKey},
     device::Device,
@@ -42,6 +42,20 @@ impl Broker {
             return Err(BrokerError::Unauthenticated);
         }
         Ok(key)
+    }
+
+    /// Checks that a caller who has been waiting still may: a key can be revoked
+    /// in the meantime.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unauthenticated`].
+    pub(super) async fn still_admits(&self, caller: &IdpCaller) -> Result<(), BrokerError> {
+        let key = self.store.api_key(&caller.api_key).await?;
+        if key.is_some_and(|key| key.revoke_time.is_none()) {
+            Ok(())
+        } else {
+            Err(BrokerError::Unauthenticated)
+        }
     }
 
     /// The device behind a proof for a call of `method` with a message whose

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Serve(ConfigArgs),
     /// Make an empty data directory, its keys and the first admin key, shown this once
     Init(ConfigArgs),
+    /// Make another admin key with the files of a stopped broker, for when all keys are lost
+    Recover(ConfigArgs),
     /// Check the configuration and print what is in force and where it was set
     CheckConfig(ConfigArgs),
     /// Add and list organisations

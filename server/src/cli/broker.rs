@@ -2,6 +2,7 @@
 
 use std::{fs, io, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -11,7 +12,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    Server,
+    InitReport, Server, StartError,
     clock::Clock,
     config::{Config, ConfigFile, Loaded},
     telemetry,
@@ -52,19 +53,35 @@ pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failur
 
 pub(super) fn init(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
     let config = load(args)?.config;
-    let report = tokio::runtime::Builder::new_current_thread()
+    let report = block_on(crate::init(&config, &Clock::system()))?;
+    show_key(&config, &report, "Initialized", out)
+}
+
+pub(super) fn recover(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
+    let config = load(args)?.config;
+    let report = block_on(crate::recover(&config, &Clock::system()))?;
+    show_key(&config, &report, "Opened", out)
+}
+
+fn block_on(
+    work: impl Future<Output = Result<InitReport, StartError>>,
+) -> Result<InitReport, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?
-        .block_on(crate::init(&config, &Clock::system()))
-        .map_err(|error| Failure::failed(chain(&error)))?;
+        .block_on(work)
+        .map_err(|error| Failure::failed(chain(&error)))
+}
+
+fn show_key(config: &Config, report: &InitReport, done: &str, out: &Output) -> Result<(), Failure> {
     let value = json!({
         "admin_key": report.admin_key,
         "data_dir": config.data_dir.to_string_lossy(),
     });
     out.show(&value, || {
         format!(
-            "Initialized {}.\nAdmin key of the installation (shown this once, keep it safe):\n{}",
+            "{done} {}.\nAdmin key of the installation (shown this once, keep it safe):\n{}",
             config.data_dir.display(),
             report.admin_key
         )
@@ -88,6 +105,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     // Before the ports are bound: whoever sees them open may stop the broker.
     let signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
+    allow_descriptors(&config);
     let server = Server::bind(config, Clock::system())
         .await
         .map_err(|error| Failure::failed(chain(&error)))?;
@@ -103,6 +121,34 @@ async fn run(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(chain(&error)))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Descriptors beside the connections: the store, logs, push gateways.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Asks the system for as many open files as the configured connections need,
+/// and says so when it gives fewer.
+fn allow_descriptors(config: &Config) {
+    let connections = u64::try_from(config.limits.max_connections).unwrap_or(u64::MAX);
+    let wanted = connections
+        .saturating_mul(2)
+        .saturating_add(OTHER_DESCRIPTORS);
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|soft| soft >= wanted) {
+        return;
+    }
+    let granted = now.maximum.map_or(wanted, |hard| hard.min(wanted));
+    let raised = Rlimit {
+        current: Some(granted),
+        maximum: now.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() || granted < wanted {
+        tracing::warn!(
+            wanted,
+            granted,
+            "the limit of open files is too low for limits.max_connections on both ports"
+        );
+    }
 }
 
 struct Signals {

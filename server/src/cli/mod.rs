@@ -45,6 +45,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve(command) => broker::serve(&command),
         Command::Init(command) => broker::init(&command, &out),
+        Command::Recover(command) => broker::recover(&command, &out),
         Command::CheckConfig(command) => broker::check_config(&command, &out),
         Command::Tenant(command) => remote::block_on(tenant::run(command, &out)),
         Command::Key(command) => remote::block_on(key::run(command, &out)),

@@ -82,7 +82,7 @@ impl SignInContext {
 /// [`Invalid`] when it has fewer than `min` or more than `max` bytes, a control
 /// character, or one that changes the direction of what follows.
 pub fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(), Invalid> {
-    if text.len() < min {
+    if text.len() < min || (min > 0 && text.trim().is_empty()) {
         return Err(Invalid::new(field, "is required"));
     }
     if text.len() > max {
@@ -116,10 +116,12 @@ pub fn check_language(field: &str, tag: &str) -> Result<(), Invalid> {
     }
 }
 
-/// Control characters, line and paragraph separators, and the bidirectional
-/// formatting characters of Unicode UAX #9.
-fn is_disguising(c: char) -> bool {
+/// Control characters, line and paragraph separators, the bidirectional
+/// formatting characters of Unicode UAX #9, and characters that show nothing.
+/// The joiners U+200C and U+200D stay: scripts and emoji need them.
+#[must_use]
+pub fn is_disguising(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+            '\u{00AD}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{E0000}'..='\u{E007F}')
 }

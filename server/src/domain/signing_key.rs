@@ -47,7 +47,11 @@ pub enum Turn {
 /// pinned the newer one could not follow back.
 #[must_use]
 pub fn current(keys: &[SigningKey], now: Timestamp) -> Option<usize> {
-    keys.iter().rposition(|key| key.activate_time <= now)
+    keys.iter()
+        .rposition(|key| key.activate_time <= now)
+        // A clock that was set back to before there was any key must not stop
+        // the broker: the first key signs.
+        .or_else(|| (!keys.is_empty()).then_some(0))
 }
 
 /// Where the key at `index` stands at `now`.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -45,9 +45,28 @@ pub enum MasterKeyError {
     NoRandomness,
 }
 
+/// Checks that a key file can be made at `path`, before anything else is made.
+/// The data directory itself need not be there yet.
+pub(super) fn check_place(path: &Path, data_dir: &Path) -> Result<(), MasterKeyError> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if folder != data_dir => {
+            fs::metadata(folder)
+                .map(drop)
+                .map_err(|source| MasterKeyError::Io {
+                    path: path.to_owned(),
+                    source,
+                })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a new key in a file that does not exist yet, readable by its owner
 /// only.
-pub(super) fn make(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
+pub(super) fn make(path: &Path) -> Result<(), MasterKeyError> {
     let failed = |source| MasterKeyError::Io {
         path: path.to_owned(),
         source,
@@ -74,10 +93,10 @@ pub(super) fn make(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
             .and_then(|folder| folder.sync_all())
             .map_err(failed)?;
     }
-    Ok(Zeroizing::new(key.to_vec()))
+    Ok(())
 }
 
-/// Reads the key.
+/// Reads the key. Says so when others can read it too.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     let text = fs::read_to_string(path)
         .map(Zeroizing::new)
@@ -88,6 +107,9 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     let malformed = || MasterKeyError::Malformed {
         path: path.to_owned(),
     };
+    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(file = %path.display(), "the master key can be read by others than its owner");
+    }
     let digits = text.trim();
     if digits.len() != 2 * LENGTH || !digits.is_ascii() {
         return Err(malformed());

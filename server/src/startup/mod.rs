@@ -2,7 +2,7 @@
 
 mod master_key;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 pub use master_key::MasterKeyError;
 use thiserror::Error;
@@ -29,9 +29,9 @@ use crate::{
     tls::{Listener, ListenerOptions, Protocols, Tls, TlsError},
 };
 
-/// What [`init`] made.
+/// What [`init`] or [`recover`] made.
 pub struct InitReport {
-    /// The first API key, of the whole installation: `csk_<id>_<secret>`.
+    /// An API key of the whole installation: `csk_<id>_<secret>`.
     pub admin_key: String,
 }
 
@@ -45,23 +45,44 @@ impl std::fmt::Debug for InitReport {
 /// key and the first API key.
 ///
 /// # Errors
-/// When there is a store already, or something can't be written.
+/// When there is a store already, or something can't be written. A store that
+/// was made but not finished is finished by [`recover`].
 pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, StartError> {
+    master_key::check_place(&config.master_key_file, &config.data_dir)?;
     let store = EmbeddedStore::create(&config.data_dir, EngineOptions::default())?;
-    let master = if config.master_key_file.exists() {
-        master_key::read(&config.master_key_file)?
-    } else {
-        master_key::make(&config.master_key_file)?
-    };
-    let keyring = Keyring::new(MasterKey::new(&master)?, Vec::new())?;
+    if !config.master_key_file.exists() {
+        master_key::make(&config.master_key_file)?;
+    }
+    issue_admin_key(store, config, clock).await
+}
+
+/// Makes another API key for the whole installation, for when the others are
+/// lost. Whoever can read the data directory and the master key may do so; the
+/// broker must not be running.
+///
+/// # Errors
+/// When the store can't be opened, or the master key does not belong to it.
+pub async fn recover(config: &Config, clock: &Clock) -> Result<InitReport, StartError> {
+    let store = EmbeddedStore::open(&config.data_dir, EngineOptions::default())?;
+    issue_admin_key(store, config, clock).await
+}
+
+async fn issue_admin_key(
+    store: EmbeddedStore,
+    config: &Config,
+    clock: &Clock,
+) -> Result<InitReport, StartError> {
+    let keyring = open_keyring(&store, config).await?;
     let now = Timestamp::from_millis(clock.now_ms());
-    let key = keyring.make(now, now)?;
-    let by = audit::By {
-        actor: audit::Actor::Operator,
-        address: String::new(),
-    };
-    store.add_signing_key(key.clone(), by).await?;
-    keyring.add(key)?;
+    if keyring.stored().is_empty() {
+        let key = keyring.make(now, now)?;
+        let by = audit::By {
+            actor: audit::Actor::Operator,
+            address: String::new(),
+        };
+        store.add_signing_key(key.clone(), by).await?;
+        keyring.add(key)?;
+    }
     let store: Arc<dyn Store> = Arc::new(store);
     let identity = Identity {
         issuer: String::new(),
@@ -69,11 +90,23 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, StartErr
     };
     let metrics = Arc::new(Metrics::new()?);
     let broker = Broker::new(store.clone(), clock.clone(), keyring, identity, metrics);
-    let presented = broker.create_first_admin_key().await?;
+    let presented = broker.create_operator_key().await?;
     store.close().await?;
     Ok(InitReport {
         admin_key: presented.reveal(),
     })
+}
+
+async fn open_keyring(store: &dyn Store, config: &Config) -> Result<Keyring, StartError> {
+    let master = master_key::read(&config.master_key_file)?;
+    let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?);
+    Ok(keyring.map_err(|error| MasterKeyError::Refused {
+        path: config.master_key_file.clone(),
+        detail: match error {
+            BrokerError::Internal(detail) => detail,
+            other => other.to_string(),
+        },
+    })?)
 }
 
 /// Why the broker was not set up, or did not start.
@@ -146,6 +179,10 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// How long a connection to the HTTP port may be silent: longer than the time
+/// between two visits of a monitor.
+const HTTP_IDLE: Duration = Duration::from_secs(75);
+
 async fn listen(
     port: &PortConfig,
     config: &Config,
@@ -161,6 +198,10 @@ async fn listen(
         tls,
         max_connections: config.limits.max_connections,
         handshake_timeout: config.limits.handshake_timeout,
+        idle_timeout: match protocols {
+            Protocols::Grpc => None,
+            Protocols::Http => Some(HTTP_IDLE),
+        },
     };
     let failed = |source| StartError::Bind {
         address: port.listen,
@@ -192,16 +233,7 @@ impl Server {
             ..EngineOptions::default()
         };
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
-        let master = master_key::read(&config.master_key_file)?;
-        let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?).map_err(
-            |error| MasterKeyError::Refused {
-                path: config.master_key_file.clone(),
-                detail: match error {
-                    BrokerError::Internal(detail) => detail,
-                    other => other.to_string(),
-                },
-            },
-        )?;
+        let keyring = open_keyring(store.as_ref(), &config).await?;
         let told = clock.clone();
         let gateways = Arc::new(Gateways::new(
             &config.push,

@@ -33,8 +33,12 @@ pub struct ListenerOptions {
     pub tls: Option<Tls>,
     /// Open connections, handshakes included; what comes beyond is closed at once.
     pub max_connections: usize,
-    /// The longest a TLS handshake may take, in real time.
+    /// The longest a TLS handshake, and then the first bytes of HTTP, may take,
+    /// in real time.
     pub handshake_timeout: Duration,
+    /// How long a connection may then be silent, where the protocol has no
+    /// keep-alive of its own.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A bound port. A stream of [`Connection`]s that never ends, for
@@ -47,6 +51,7 @@ pub struct Listener {
     options: ListenerOptions,
     permits: Arc<Semaphore>,
     full: bool,
+    refused: bool,
     handshakes: JoinSet<Option<Connection>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -67,9 +72,45 @@ pub struct ConnectionInfo {
 /// An accepted connection.
 pub struct Connection {
     io: Io,
+    patience: Patience,
     info: ConnectionInfo,
     // Held for as long as the connection is open.
     _permit: OwnedSemaphorePermit,
+}
+
+/// A connection that says nothing holds a place that others need.
+struct Patience {
+    deadline: Option<Pin<Box<Sleep>>>,
+    opening_left: usize,
+    idle: Option<Duration>,
+}
+
+/// Length of HTTP/2's connection preface (RFC 9113, section 3.4); no request of
+/// HTTP/1 is shorter in earnest.
+const OPENING: usize = 24;
+
+impl Patience {
+    fn new(options: &ListenerOptions) -> Self {
+        Self {
+            deadline: Some(Box::pin(sleep(options.handshake_timeout))),
+            opening_left: OPENING,
+            idle: options.idle_timeout,
+        }
+    }
+
+    fn heard(&mut self, bytes: usize) {
+        self.opening_left = self.opening_left.saturating_sub(bytes);
+        if self.opening_left == 0 {
+            // With HTTP/2 its own pings take over from here.
+            self.deadline = self.idle.map(|idle| Box::pin(sleep(idle)));
+        }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline
+            .as_mut()
+            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+    }
 }
 
 enum Io {
@@ -89,6 +130,7 @@ impl Listener {
                 options.max_connections.min(Semaphore::MAX_PERMITS),
             )),
             full: false,
+            refused: false,
             handshakes: JoinSet::new(),
             pause: None,
             options,
@@ -120,11 +162,16 @@ impl Listener {
                 Ok(accepted) => accepted,
                 Err(error) if gone_before_accept(&error) => continue,
                 Err(error) => {
-                    tracing::error!(%error, "cannot accept connections");
+                    // Once, not for each of the many tries that follow.
+                    if !self.refused {
+                        self.refused = true;
+                        tracing::error!(%error, "cannot accept connections");
+                    }
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                     continue;
                 }
             };
+            self.refused = false;
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
                 if !self.full {
                     self.full = true;
@@ -140,12 +187,13 @@ impl Listener {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
             let Some(tls) = &self.options.tls else {
-                return Poll::Ready(Connection::plain(stream, peer, permit));
+                let patience = Patience::new(&self.options);
+                return Poll::Ready(Connection::plain(stream, peer, permit, patience));
             };
             let acceptor = TlsAcceptor::from(tls.current());
-            let limit = self.options.handshake_timeout;
+            let options = self.options.clone();
             self.handshakes
-                .spawn(handshake(acceptor, limit, stream, peer, permit));
+                .spawn(handshake(acceptor, options, stream, peer, permit));
         }
     }
 }
@@ -153,13 +201,17 @@ impl Listener {
 /// Runs in a task of its own, so that a slow client holds up nobody.
 async fn handshake(
     acceptor: TlsAcceptor,
-    limit: Duration,
+    options: ListenerOptions,
     stream: TcpStream,
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) -> Option<Connection> {
+    let limit = options.handshake_timeout;
     match timeout(limit, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Connection::tls(stream, peer, permit)),
+        Ok(Ok(stream)) => {
+            let patience = Patience::new(&options);
+            Some(Connection::tls(stream, peer, permit, patience))
+        }
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "TLS handshake failed");
             None
@@ -223,9 +275,15 @@ impl tonic::transport::server::Connected for Connection {
 }
 
 impl Connection {
-    fn plain(stream: TcpStream, peer_address: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+    fn plain(
+        stream: TcpStream,
+        peer_address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        patience: Patience,
+    ) -> Self {
         Self {
             io: Io::Plain(stream),
+            patience,
             info: ConnectionInfo {
                 peer_address,
                 peer_certificates: Arc::from([]),
@@ -239,11 +297,13 @@ impl Connection {
         stream: TlsStream<TcpStream>,
         peer_address: SocketAddr,
         permit: OwnedSemaphorePermit,
+        patience: Patience,
     ) -> Self {
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let peer_certificates = certificates.iter().cloned().collect();
         Self {
             io: Io::Tls(Box::new(stream)),
+            patience,
             info: ConnectionInfo {
                 peer_address,
                 peer_certificates,
@@ -273,9 +333,21 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let before = buf.filled().len();
+        let read = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        match read {
+            Poll::Ready(Ok(())) => {
+                self.patience
+                    .heard(buf.filled().len().saturating_sub(before));
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if self.patience.is_over(cx) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            other => other,
         }
     }
 }

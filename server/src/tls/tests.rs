@@ -92,6 +92,7 @@ async fn listener(tls: Option<Tls>) -> (Listener, SocketAddr) {
         tls,
         max_connections: 100,
         handshake_timeout: Duration::from_secs(600),
+        idle_timeout: None,
     };
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = Listener::bind(loopback, options).await.unwrap();
@@ -319,6 +320,7 @@ async fn a_handshake_that_takes_too_long_is_ended() {
         tls: Some(tls),
         max_connections: 1,
         handshake_timeout: Duration::from_millis(20),
+        idle_timeout: None,
     };
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = Listener::bind(loopback, options).await.unwrap();
@@ -359,6 +361,7 @@ async fn connections_beyond_the_limit_are_closed_until_one_ends() {
         tls: None,
         max_connections: 3,
         handshake_timeout: Duration::from_secs(600),
+        idle_timeout: None,
     };
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = Listener::bind(loopback, options).await.unwrap();
