@@ -95,6 +95,9 @@ async fn a_saved_phone_goes_on_after_a_restart() {
         let again = Phone::load(&path, system_clock()).unwrap();
         assert_eq!(again.state().unwrap(), phone.state().unwrap());
         assert_eq!(again.push(), Some(push("aa11")));
+        let opens = |phone: &Phone| phone.encryption_key().map(|key| *key.public_bytes());
+        assert!(opens(&again).is_some());
+        assert_eq!(opens(&again), opens(&phone));
         broker
             .challenges
             .lock()
@@ -107,6 +110,13 @@ async fn a_saved_phone_goes_on_after_a_restart() {
         };
         assert!(!format!("{phone:?}{:?}", phone.state().unwrap()).contains(&secret));
         let text = std::fs::read_to_string(&path).unwrap();
+        // A file from before there were encrypted prompts.
+        let mut earlier: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let key = earlier.as_object_mut().unwrap().remove("encryption_key");
+        assert!(!format!("{:?}", phone.state().unwrap()).contains(key.unwrap().as_str().unwrap()));
+        std::fs::write(&path, earlier.to_string()).unwrap();
+        let earlier = Phone::load(&path, system_clock()).unwrap();
+        assert!(opens(&earlier).is_none());
         std::fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
         assert!(matches!(
             Phone::load(&path, system_clock()),
