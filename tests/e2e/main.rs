@@ -18,4 +18,5 @@ mod layering;
 mod push;
 mod restart;
 mod sealed;
+mod secrets;
 mod withdrawal;
