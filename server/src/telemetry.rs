@@ -8,7 +8,8 @@
 //! - `info`: a few lines in the life of the process: what was configured, the
 //!   ports bound, certificates reloaded, draining, stopped. Nothing per request.
 //! - `debug`: one line per thing done for a caller, to follow one sign-in.
-//! - `trace`: the insides, of the libraries too.
+//! - `trace`: the insides, of the libraries too; but never those of sled, the
+//!   page store, which would print every record that is written.
 //!
 //! An error is logged once, where it is dealt with. No secret, code, token or
 //! full phone number is logged at any level.
@@ -16,8 +17,12 @@
 use std::io::{IsTerminal, stderr};
 
 use thiserror::Error;
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt as _, LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 /// `[log]`
@@ -72,6 +77,13 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(level).map_err(|error| format!("{WANTED}: {error}"))
 }
 
+/// Below `info`, sled prints the bytes of what it writes: push tokens, numbers
+/// to match. Whatever the operator asked for, these are not logged.
+fn may_be_logged(event: &Metadata<'_>) -> bool {
+    let of_sled = event.target().split("::").next() == Some("sled");
+    !of_sled || *event.level() <= Level::INFO
+}
+
 /// Sends log events to standard error, for the rest of the process.
 ///
 /// # Errors
@@ -82,8 +94,11 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
         LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let filter = filter(&config.level)
+        .map_err(TelemetryError::Filter)?
+        .and(filter_fn(may_be_logged));
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter(&config.level).map_err(TelemetryError::Filter)?))
+        .with(layer.with_filter(filter))
         .try_init()
         .map_err(|_| TelemetryError::AlreadySet)
 }

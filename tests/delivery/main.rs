@@ -9,15 +9,21 @@
     reason = "tests"
 )]
 
+mod broken_apns;
+mod broken_fcm;
 mod credentials;
 mod faults;
+mod interceptor;
 mod outcomes;
 mod rig;
+mod secrets;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use countersign_server::delivery::{Content, Outcome, PushEnvironment, PushGateway, PushTarget};
+use countersign_server::delivery::{
+    Content, Gateways as Senders, NowMs, Outcome, PushEnvironment, PushGateway, PushTarget,
+};
 use device_sim::gateway::{Environment, GatewaysConfig};
 use uuid::Uuid;
 

@@ -19,4 +19,5 @@ mod operations;
 mod push;
 mod restart;
 mod sealed;
+mod secrets;
 mod withdrawal;

@@ -4,7 +4,8 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
+    thread::JoinHandle,
     time::SystemTime,
 };
 
@@ -13,6 +14,8 @@ use tonic::transport::{Channel, Endpoint};
 /// A running `countersign serve`.
 pub struct BrokerProcess {
     child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
     pub grpc: String,
     pub http: String,
 }
@@ -119,20 +122,28 @@ pub fn refusal(dir: &Path, settings: &[(&str, &Path)]) -> (i32, String) {
 impl BrokerProcess {
     /// Starts it on `dir` and waits until it listens.
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// [`Self::start`] with further environment variables.
+    pub fn start_with(dir: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = command(dir)
+            .envs(environment.iter().copied())
             .arg("serve")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
+        let log = Arc::new(Mutex::new(Vec::new()));
         let (grpc, http) = loop {
             let Some(line) = lines.next() else {
-                panic!("the broker ended before it listened: {}", said.join("\n"));
+                let said = log.lock().unwrap().join("\n");
+                panic!("the broker ended before it listened: {said}");
             };
             let line = line.unwrap();
             let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            log.lock().unwrap().push(line);
             let fields = if event["fields"].is_object() {
                 &event["fields"]
             } else {
@@ -141,11 +152,29 @@ impl BrokerProcess {
             if let (Some(grpc), Some(http)) = (fields["grpc"].as_str(), fields["http"].as_str()) {
                 break (grpc.to_owned(), http.to_owned());
             }
-            said.push(line);
         };
         // Keep reading, or a full pipe would stop it.
-        std::thread::spawn(move || for _ in lines {});
-        Self { child, grpc, http }
+        let further = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                further.lock().unwrap().push(line);
+            }
+        });
+        Self {
+            child,
+            log,
+            reader: Some(reader),
+            grpc,
+            http,
+        }
+    }
+
+    /// What it has logged; after it has ended, to the last line.
+    pub fn log(&mut self) -> Vec<String> {
+        if let (Ok(Some(_)), Some(reader)) = (self.child.try_wait(), self.reader.take()) {
+            reader.join().unwrap();
+        }
+        self.log.lock().unwrap().clone()
     }
 
     pub fn address(&self) -> String {
