@@ -51,7 +51,7 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
                 approved += 1;
             }
             Decided::Already(told) | Decided::Lapsed(told) => {
-                assert_eq!(swept, [end.clone()]);
+                assert_eq!(swept, std::slice::from_ref(&end));
                 assert_eq!(told, end);
                 assert!(is_expired(&end));
             }

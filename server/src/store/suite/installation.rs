@@ -73,7 +73,10 @@ pub(in crate::store) async fn a_key_is_revoked_once_and_within_scope(place: &dyn
         store.api_keys(Some(own)).await.unwrap(),
         [first.clone(), second_one]
     );
-    assert_eq!(store.api_keys(None).await.unwrap(), [installation.clone()]);
+    assert_eq!(
+        store.api_keys(None).await.unwrap(),
+        std::slice::from_ref(&installation)
+    );
     let revoke = |id: &_, scope, now| store.revoke_api_key(Clone::clone(id), scope, now, by());
     for key in [&theirs, &installation] {
         let refused = revoke(&key.id, Some(own), second(1)).await.unwrap();

@@ -98,7 +98,7 @@ pub(in crate::store) async fn a_push_comes_again_at_its_time(place: &dyn Place) 
     assert_eq!(store.next_push(G::Apns).await.unwrap(), Some(second(4)));
     assert_eq!(store.claim_pushes(G::Apns, second(3), 9).await.unwrap(), []);
     let given = store.claim_pushes(G::Apns, second(4), 9).await.unwrap();
-    assert_eq!(given, [push.clone()]);
+    assert_eq!(given, std::slice::from_ref(&push));
     assert_eq!(store.next_push(G::Apns).await.unwrap(), None);
     assert_eq!(store.claim_pushes(G::Apns, second(5), 9).await.unwrap(), []);
     let again = PushResult::Again {

@@ -127,7 +127,7 @@ pub(in crate::store) async fn claims_are_forgotten_and_pushes_given_again(place:
 
     let store = place.open().await;
     let now = store.claim_pushes(G::Apns, second(4), 9).await.unwrap();
-    assert_eq!(now, [open.clone()]);
+    assert_eq!(now, std::slice::from_ref(open));
     let later = store.claim_pushes(G::Apns, due, 9).await.unwrap();
     assert_eq!(later.len(), 1);
     assert_eq!((later[0].id, later[0].attempts), (again.id, 1));
