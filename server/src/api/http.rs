@@ -44,7 +44,7 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
             })
             .collect();
         if !alarms.is_empty() {
-            body["push_credentials"] = alarms.into();
+            body = json!({ "status": "ready", "push_credentials": alarms });
         }
         Json(body).into_response()
     } else {
