@@ -5,9 +5,12 @@
 //! name of its own in Apple's `CryptoKit` (`Curve25519_SHA256_ChachaPoly`), and
 //! runs in constant time on phones without AES instructions.
 //!
-//! The device's id and the challenge's are authenticated with it, so that a
-//! ciphertext is good for the one push that it was made for. It says nothing of
-//! its sender, since the device's key is public: the signature inside does.
+//! The device's id and the challenge's are part of `info`, so that a ciphertext
+//! is good for the one push that it was made for. They are not in `aad`: for
+//! single-shot use RFC 9180, section 8.1, recommends `info`, and several
+//! libraries take nothing else (Tink, Python's `cryptography`). A ciphertext says
+//! nothing of its sender, since the device's key is public: the signature inside
+//! does.
 
 use aws_lc_rs::agreement;
 use prost::Message as _;
@@ -17,8 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::v1::{SealedChallenge, SignedChallenge};
 
-/// HPKE's `info`.
-pub const INFO: &str = "countersign/v1/sealed-challenge";
+/// What HPKE's `info` begins with.
+pub const LABEL: &str = "countersign/v1/sealed-challenge";
 
 /// Why a challenge can't be sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,10 +41,11 @@ pub enum SealingError {
     Malformed,
 }
 
-/// HPKE's `aad`: device id, one zero byte, challenge id.
+/// HPKE's `info`: [`LABEL`], device id, challenge id, with one zero byte between
+/// each two. Neither id contains one.
 #[must_use]
-pub fn aad(device_id: &str, challenge_id: &str) -> Vec<u8> {
-    [device_id.as_bytes(), &[0], challenge_id.as_bytes()].concat()
+pub fn info(device_id: &str, challenge_id: &str) -> Vec<u8> {
+    [LABEL, device_id, challenge_id].join("\0").into_bytes()
 }
 
 /// Encrypts `challenge` to the device's registered X25519 key, under a new
@@ -57,8 +61,8 @@ pub fn seal(
 ) -> Result<SealedChallenge, SealingError> {
     let (encapsulated, ciphertext) = SUITE
         .seal(
-            INFO.as_bytes(),
-            &aad(device_id, challenge_id),
+            &info(device_id, challenge_id),
+            &[],
             &challenge.encode_to_vec(),
             &HpkePublicKey(encryption_key.to_vec()),
         )
@@ -141,8 +145,8 @@ impl EncryptionKey {
         let opened = SUITE
             .open(
                 &EncapsulatedSecret(sealed.encapsulated_key.to_vec()),
-                INFO.as_bytes(),
-                &aad(device_id, challenge_id),
+                &info(device_id, challenge_id),
+                &[],
                 &sealed.ciphertext,
                 &HpkePrivateKey::from(self.private.to_vec()),
             )

@@ -7,7 +7,7 @@
 use aws_lc_rs::{aead, agreement, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign_proto::sealing::{EncryptionKey, INFO, aad};
+use countersign_proto::sealing::{EncryptionKey, info};
 use countersign_proto::signing::Purpose;
 use countersign_proto::v1::{KeyAlgorithm, SealedChallenge, SignedChallenge};
 use prost::Message as _;
@@ -30,7 +30,6 @@ pub(crate) struct Sealed {
     pub(crate) info: String,
     pub(crate) device_id: String,
     pub(crate) challenge_id: String,
-    pub(crate) aad: String,
     pub(crate) recipient_private_key: String,
     pub(crate) recipient_public_key: String,
     pub(crate) ephemeral_private_key: String,
@@ -144,14 +143,14 @@ fn vector(name: &str, body: Body) -> Sealed {
         body: body.bytes.into(),
     };
     let device_id = bodies::device_id(KeyAlgorithm::P256);
-    let aad = aad(&device_id, bodies::CHALLENGE_ID);
+    let info = info(&device_id, bodies::CHALLENGE_ID);
     let recipient = EncryptionKey::from_bytes(&bytes32(RECIPIENT)).unwrap();
     let plaintext = challenge.encode_to_vec();
-    let made = hpke_seal(recipient.public_bytes(), &aad, &plaintext);
+    let made = hpke_seal(recipient.public_bytes(), &info, &plaintext);
     let sealed = message(made.encapsulated_key.clone(), made.ciphertext.clone());
     Sealed {
         name: name.to_owned(),
-        info: INFO.to_owned(),
+        info: hex(info),
         push: json!({
             "v": 1,
             "t": "sealed",
@@ -160,7 +159,6 @@ fn vector(name: &str, body: Body) -> Sealed {
         }),
         device_id,
         challenge_id: bodies::CHALLENGE_ID.to_owned(),
-        aad: hex(aad),
         recipient_private_key: RECIPIENT.to_owned(),
         recipient_public_key: hex(recipient.public_bytes()),
         ephemeral_private_key: EPHEMERAL.to_owned(),
@@ -193,7 +191,7 @@ const HPKE_SUITE: &[u8] = b"HPKE\x00\x20\x00\x01\x00\x03";
 
 /// RFC 9180, sections 4.1 (`Encap`), 5.1 (`KeySchedule`) and 5.2 (`Seal`, with
 /// sequence number 0) for base mode.
-fn hpke_seal(recipient: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Made {
+fn hpke_seal(recipient: &[u8; 32], info: &[u8], plaintext: &[u8]) -> Made {
     let ephemeral =
         agreement::PrivateKey::from_private_key(&agreement::X25519, &bytes32(EPHEMERAL)).unwrap();
     let encapsulated_key = ephemeral.compute_public_key().unwrap().as_ref().to_vec();
@@ -206,7 +204,7 @@ fn hpke_seal(recipient: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Made {
     let context = [
         &[0][..],
         &labeled_extract(HPKE_SUITE, b"", b"psk_id_hash", b""),
-        &labeled_extract(HPKE_SUITE, b"", b"info_hash", INFO.as_bytes()),
+        &labeled_extract(HPKE_SUITE, b"", b"info_hash", info),
     ]
     .concat();
     let secret = labeled_extract(HPKE_SUITE, &shared_secret, b"secret", b"");
@@ -217,7 +215,7 @@ fn hpke_seal(recipient: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Made {
     let nonce = aead::Nonce::try_assume_unique_for_key(&base_nonce).unwrap();
     let mut ciphertext = plaintext.to_vec();
     aead::LessSafeKey::new(cipher)
-        .seal_in_place_append_tag(nonce, aead::Aad::from(aad), &mut ciphertext)
+        .seal_in_place_append_tag(nonce, aead::Aad::empty(), &mut ciphertext)
         .unwrap();
     Made {
         shared_secret,

@@ -1,28 +1,30 @@
 """A challenge sealed to one device: HPKE (RFC 9180), base mode, single-shot, with
 DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20Poly1305.
 
-Written out from the RFC: only so can the ephemeral key be given, and the HPKE of
-`cryptography` takes no `aad`.
+Sealing is written out from the RFC: only so can the ephemeral key be given. Opening
+is left to the HPKE of `cryptography`.
 """
 
 import hashlib
 import hmac
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from signing import Refused
 
-INFO = b"countersign/v1/sealed-challenge"
+LABEL = b"countersign/v1/sealed-challenge"
 
 # RFC 9180, sections 4.1 and 5.1: KEM 0x0020, KDF 0x0001, AEAD 0x0003.
+_SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 _KEM_SUITE = b"KEM\x00\x20"
 _HPKE_SUITE = b"HPKE\x00\x20\x00\x01\x00\x03"
 
 
-def aad(device_id: str, challenge_id: str) -> bytes:
-    return device_id.encode("ascii") + b"\0" + challenge_id.encode("ascii")
+def info(device_id: str, challenge_id: str) -> bytes:
+    return b"\0".join([LABEL, device_id.encode("ascii"), challenge_id.encode("ascii")])
 
 
 def public_bytes(private: bytes) -> bytes:
@@ -33,34 +35,25 @@ def seal(plaintext: bytes, public: bytes, ephemeral: bytes, device_id: str,
          challenge_id: str) -> tuple[bytes, bytes]:
     """`enc` and `ct`, with a given ephemeral private key."""
     enc = public_bytes(ephemeral)
-    cipher, nonce = _key_schedule(_dh(ephemeral, public), enc, public)
-    return enc, cipher.encrypt(nonce, plaintext, aad(device_id, challenge_id))
+    dh = x25519.X25519PrivateKey.from_private_bytes(ephemeral).exchange(
+        x25519.X25519PublicKey.from_public_bytes(public))
+    eae_prk = _extract(_KEM_SUITE, b"", b"eae_prk", dh)
+    shared_secret = _expand(_KEM_SUITE, eae_prk, b"shared_secret", enc + public, 32)
+    context = (b"\0" + _extract(_HPKE_SUITE, b"", b"psk_id_hash", b"")
+               + _extract(_HPKE_SUITE, b"", b"info_hash", info(device_id, challenge_id)))
+    secret = _extract(_HPKE_SUITE, shared_secret, b"secret", b"")
+    key = _expand(_HPKE_SUITE, secret, b"key", context, 32)
+    nonce = _expand(_HPKE_SUITE, secret, b"base_nonce", context, 12)
+    return enc, ChaCha20Poly1305(key).encrypt(nonce, plaintext, None)
 
 
 def unseal(enc: bytes, ct: bytes, private: bytes, device_id: str, challenge_id: str) -> bytes:
-    cipher, nonce = _key_schedule(_dh(private, enc), enc, public_bytes(private))
+    key = x25519.X25519PrivateKey.from_private_bytes(private)
     try:
-        return cipher.decrypt(nonce, ct, aad(device_id, challenge_id))
-    except InvalidTag as error:
+        # The library takes `enc` and `ct` as one.
+        return _SUITE.decrypt(enc + ct, key, info(device_id, challenge_id))
+    except (InvalidTag, ValueError) as error:
         raise Refused("not opened") from error
-
-
-def _dh(private: bytes, public: bytes) -> bytes:
-    try:
-        peer = x25519.X25519PublicKey.from_public_bytes(public)
-        return x25519.X25519PrivateKey.from_private_bytes(private).exchange(peer)
-    except ValueError as error:  # wrong length, or a point of small order
-        raise Refused("not an X25519 public key") from error
-
-
-def _key_schedule(dh: bytes, enc: bytes, recipient: bytes) -> tuple[ChaCha20Poly1305, bytes]:
-    eae_prk = _extract(_KEM_SUITE, b"", b"eae_prk", dh)
-    shared_secret = _expand(_KEM_SUITE, eae_prk, b"shared_secret", enc + recipient, 32)
-    context = (b"\0" + _extract(_HPKE_SUITE, b"", b"psk_id_hash", b"")
-               + _extract(_HPKE_SUITE, b"", b"info_hash", INFO))
-    secret = _extract(_HPKE_SUITE, shared_secret, b"secret", b"")
-    key = _expand(_HPKE_SUITE, secret, b"key", context, 32)
-    return ChaCha20Poly1305(key), _expand(_HPKE_SUITE, secret, b"base_nonce", context, 12)
 
 
 def _extract(suite: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
