@@ -6,7 +6,7 @@ use countersign_tests::{
     contract::Contract,
     reason,
     rpcs::{Caller, allowed, foreign, key_id, known, proof_header},
-    two_tenants::TwoTenants,
+    two_tenants::{TwoTenants, unknown_id},
     wire::{Answer, Headers, Wire, bearer, frame, header},
 };
 use device_sim::phone::{Phone, enroll_request, timestamp};
@@ -386,7 +386,7 @@ fn bad_proofs(
         ),
         (
             "of an unknown device",
-            with(&|proof| proof.device_id = countersign_tests::two_tenants::unknown_id()),
+            with(&|proof| proof.device_id = unknown_id()),
             BAD,
         ),
         ("of no device", with(&|proof| proof.device_id.clear()), BAD),
@@ -592,7 +592,7 @@ async fn messages_that_prove_themselves() {
             "an unknown device",
             phone
                 .sign_response(&v1::ResponseBody {
-                    device_id: countersign_tests::two_tenants::unknown_id(),
+                    device_id: unknown_id(),
                     ..body.clone()
                 })
                 .unwrap(),
@@ -651,6 +651,35 @@ async fn messages_that_prove_themselves() {
         )
         .await;
     refused(answer, "an admin key", bad);
+    assert_eq!(world.everything().await, before);
+}
+
+/// A device of the same user that was registered after the challenge was made
+/// was not asked, and can't tell the challenge from one that does not exist.
+#[tokio::test]
+async fn a_device_that_was_not_asked() {
+    let world = TwoTenants::start().await;
+    let late = world.broker.phone(&world.own.tenant, "tom").await;
+    let before = world.everything().await;
+    let mut told_of_it = Vec::new();
+    for challenge_id in [unknown_id(), world.own.challenge.challenge_id.clone()] {
+        let seen = late.acknowledge(&challenge_id).await.unwrap_err();
+        let body = v1::ResponseBody {
+            challenge_id,
+            device_id: late.device_id().into(),
+            ..world.own.approval()
+        };
+        let response = late.sign_response(&body).unwrap();
+        let answered = late.send_response(response).await.unwrap_err();
+        for error in [seen, answered] {
+            told_of_it.push(told(error.status().unwrap()));
+        }
+    }
+    for one in &told_of_it {
+        assert_eq!((one.0, one.1.as_str()), (Code::NotFound, "NOT_FOUND"));
+        assert_eq!(one, &told_of_it[0]);
+    }
+    assert!(late.list_pending().await.unwrap().challenges.is_empty());
     assert_eq!(world.everything().await, before);
 }
 

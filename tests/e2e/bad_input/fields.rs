@@ -155,6 +155,7 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         (_, _, "no UTF-8") => Malformed,
         // What may be left out.
         ("CreateTenant", "policy.number_matching" | "policy.pending_limit", "unspecified")
+        | ("CreateTenant", "policy.encrypted_prompts", "true")
         | ("ListTenants", "page_token", "empty")
         | ("CreateApiKey", "display_name", "empty")
         | ("ListApiKeys", "tenant_id", "empty")
