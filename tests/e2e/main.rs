@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod chaos;
 mod decisions;
 mod delivery_states;
 mod push;

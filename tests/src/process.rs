@@ -55,8 +55,15 @@ pub fn init(dir: &Path) -> String {
 impl BrokerProcess {
     /// Starts it on `dir` and waits until it listens.
     pub fn start(dir: &Path) -> Self {
-        let mut child = command(dir)
-            .arg("serve")
+        Self::start_with(dir, |_| {})
+    }
+
+    /// The same, with further arguments or environment.
+    pub fn start_with(dir: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(dir);
+        command.arg("serve");
+        change(&mut command);
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
