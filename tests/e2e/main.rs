@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod chaos;
 mod clock_skew;
 mod credentials;
 mod decisions;

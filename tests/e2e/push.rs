@@ -206,3 +206,47 @@ async fn what_a_stop_interrupts_is_tried_again_as_the_same_push() {
     assert_eq!(world.gateways.devices().screen(&phone.token).len(), 1);
     assert_eq!(phone.woken().await.challenge_id, id);
 }
+
+/// SIGKILL while the gateway's answer is awaited: after the start the same push
+/// goes out again, or is taken back if the challenge has ended.
+#[tokio::test]
+async fn what_a_kill_interrupts_is_tried_again_as_the_same_push() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, mut process) = PushWorld::start_process(dir.path()).await;
+    for (vendor, _, _) in BOTH {
+        let user = format!("{vendor:?}");
+        let mut phone = world.phone(vendor, &user).await;
+        for cancelled in [false, true] {
+            let mut arrivals = world.gateways.arrivals();
+            world.apns_gate.hold();
+            world.fcm_gate.hold();
+            let id = world.ask(&user).await.challenge_id;
+            let first = arrival(&mut arrivals, "challenge", &id).await;
+            if cancelled {
+                world.cancel(&id).await;
+            }
+            process.kill();
+            world.apns_gate.release();
+            world.fcm_gate.release();
+            process = world.start_again(dir.path());
+            assert_eq!(phone.woken().await.challenge_id, id);
+            if cancelled {
+                let withdrawn = arrival(&mut arrivals, "withdraw", &id).await;
+                assert_ne!(withdrawn.id, first.id);
+                assert_eq!(world.arrived("challenge", &id).len(), 1);
+                while phone.woken().await.kind != "withdraw" {}
+                continue;
+            }
+            let second = arrival(&mut arrivals, "challenge", &id).await;
+            world.delivered(&id, &phone.phone, D::Accepted).await;
+            assert_eq!(world.arrived("challenge", &id).len(), 2);
+            if vendor == Vendor::Apns {
+                assert_eq!(first.id, second.id, "another id is another prompt");
+                assert_eq!(world.gateways.devices().screen(&phone.token).len(), 1);
+            }
+            phone.approve(&id).await;
+            let decided = world.broker.decided(&world.tenant, &id).await;
+            assert_eq!(end(&decided), (S::Approved, R::UserApproved));
+        }
+    }
+}

@@ -130,6 +130,23 @@ impl TestBroker {
         broker
     }
 
+    /// A broker that runs elsewhere on the machine's clock, its ports as a
+    /// process tells them. Not to be started or stopped from here.
+    pub fn elsewhere(admin_key: String, grpc: &str, http: &str) -> Self {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        Self {
+            dir: Arc::new(tempfile::tempdir().unwrap()),
+            toml: String::new(),
+            admin_key,
+            grpc: grpc.parse().unwrap(),
+            http: http.parse().unwrap(),
+            hand: None,
+            clock: Clock::system(),
+            stop: None,
+            running: None,
+        }
+    }
+
     async fn run(&mut self) {
         let server = Server::bind(config(self.dir.path(), &self.toml), self.clock.clone())
             .await

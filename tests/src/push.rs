@@ -1,6 +1,7 @@
 //! A broker, the emulated push gateways, and phones that pushes wake.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -16,7 +17,11 @@ use device_sim::{
 };
 use tokio::sync::broadcast;
 
-use crate::{START_MS, Tenant, TestBroker, gate::Gate};
+use crate::{
+    START_MS, Tenant, TestBroker,
+    gate::Gate,
+    process::{self, BrokerProcess},
+};
 
 /// The emulators' example app for iPhones.
 pub const TOPIC: &str = "be.example.countersign";
@@ -63,19 +68,7 @@ impl PushWorld {
         clock: Clock,
         hand: Option<ManualClock>,
     ) -> Self {
-        let told = clock.clone();
-        let gateways = Gateways::start(GatewaysConfig {
-            clock: GatewayClock::from_fn(move || UNIX_EPOCH + Duration::from_millis(told.now_ms())),
-            ..config
-        })
-        .await
-        .unwrap();
-        let apns_gate = gate(gateways.apns().url()).await;
-        let fcm_gate = gate(gateways.fcm().url()).await;
-        let toml = gateways
-            .broker_toml()
-            .replace(gateways.apns().url(), &at(&apns_gate))
-            .replace(gateways.fcm().url(), &at(&fcm_gate));
+        let (gateways, apns_gate, fcm_gate, toml) = gateways(config, &clock).await;
         let broker = TestBroker::start_with(&toml, clock, hand).await;
         let tenant = broker.tenant().await;
         Self {
@@ -85,6 +78,36 @@ impl PushWorld {
             apns_gate,
             fcm_gate,
         }
+    }
+
+    /// With a broker that is a process of its own, in `dir`, to be killed.
+    pub async fn start_process(dir: &Path) -> (Self, BrokerProcess) {
+        let config = GatewaysConfig {
+            // A broker that starts anew has a new provider token.
+            token_change_limit: None,
+            ..GatewaysConfig::default()
+        };
+        let (gateways, apns_gate, fcm_gate, toml) = gateways(config, &Clock::system()).await;
+        std::fs::write(dir.join("broker.toml"), toml).unwrap();
+        let admin_key = process::init(&dir.join("data"));
+        let process = serve(dir, "127.0.0.1:0");
+        let broker = TestBroker::elsewhere(admin_key, &process.grpc, &process.http);
+        let tenant = broker.tenant().await;
+        let world = Self {
+            broker,
+            gateways,
+            tenant,
+            apns_gate,
+            fcm_gate,
+        };
+        (world, process)
+    }
+
+    /// Starts the broker of [`PushWorld::start_process`] again, where it was.
+    pub fn start_again(&mut self, dir: &Path) -> BrokerProcess {
+        let process = serve(dir, &self.broker.grpc.to_string());
+        self.broker.http = process.http.parse().unwrap();
+        process
     }
 
     /// A new phone of `user`, with a token.
@@ -227,6 +250,34 @@ impl PushWorld {
         let url = format!("http://{}{path}", self.broker.http);
         reqwest::get(url).await.unwrap().text().await.unwrap()
     }
+}
+
+/// The emulators on a broker's clock, what stands before them, and the broker's
+/// configuration.
+async fn gateways(config: GatewaysConfig, clock: &Clock) -> (Gateways, Gate, Gate, String) {
+    let told = clock.clone();
+    let gateways = Gateways::start(GatewaysConfig {
+        clock: GatewayClock::from_fn(move || UNIX_EPOCH + Duration::from_millis(told.now_ms())),
+        ..config
+    })
+    .await
+    .unwrap();
+    let apns_gate = gate(gateways.apns().url()).await;
+    let fcm_gate = gate(gateways.fcm().url()).await;
+    let toml = gateways
+        .broker_toml()
+        .replace(gateways.apns().url(), &at(&apns_gate))
+        .replace(gateways.fcm().url(), &at(&fcm_gate));
+    (gateways, apns_gate, fcm_gate, toml)
+}
+
+fn serve(dir: &Path, grpc: &str) -> BrokerProcess {
+    let file = dir.join("broker.toml").display().to_string();
+    let environment = [
+        ("COUNTERSIGN_CONFIG", file.as_str()),
+        ("COUNTERSIGN_GRPC__LISTEN", grpc),
+    ];
+    BrokerProcess::start_with(&dir.join("data"), &environment)
 }
 
 async fn gate(url: &str) -> Gate {

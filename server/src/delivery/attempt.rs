@@ -135,6 +135,16 @@ pub(super) async fn send<C: Client>(
             }
         }
     };
+    // Whatever the last attempt met, an earlier one may have come through. (What
+    // is said of the push or of its token was true of that one too.)
+    let answer = match answer.outcome {
+        Outcome::RetryAfter { reason, .. } | Outcome::ServerError { reason, .. }
+            if perhaps_sent =>
+        {
+            Answer::new(Outcome::Unknown { reason }, answer.verdict)
+        }
+        outcome => Answer { outcome, ..answer },
+    };
     match &answer.outcome {
         Outcome::Accepted => client.accepted(),
         Outcome::CredentialRejected { reason } => client.credential_rejected(reason),
@@ -271,6 +281,13 @@ mod tests {
     async fn what_may_have_arrived_is_unknown() {
         let (outcome, _) = run(vec![lost(), not_sent(), not_sent()]).await;
         assert_eq!(outcome.name(), "unknown");
+        let busy = || {
+            let (reason, after) = ("r".into(), None);
+            let outcome = Outcome::RetryAfter { reason, after };
+            Attempt::Answered(Answer::new(outcome, Verdict::Neutral))
+        };
+        assert_eq!(run(vec![lost(), busy()]).await.0.name(), "unknown");
+        assert_eq!(run(vec![not_sent(), busy()]).await.0.name(), "retry_after");
         let (outcome, left) = run(vec![Attempt::TimedOut, accepted()]).await;
         assert_eq!((outcome.name(), left), ("unknown", 1));
     }
