@@ -181,6 +181,8 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         | ("Respond", "response.body.number" | "response.body.locale", "empty")
         | ("Respond", "response.body.user_verification", "unspecified")
         | ("UpdatePushToken", "push.environment", "unspecified") => Fine,
+        // The browser chose it, not the caller: it is cut and cleaned.
+        ("CreateChallenge", "context.user_agent", _) => Fine,
         // A key is named as it is shown, and what is not shown does not exist.
         ("RevokeApiKey", "api_key_id", case) if case != "empty" => {
             Refused(Code::NotFound, "NOT_FOUND")
@@ -298,6 +300,23 @@ async fn every_field_of_every_request() {
         }
     }
     assert!(tried > 250, "{tried}");
+}
+
+/// A browser can name itself as it likes: the prompt is none the worse for it.
+#[tokio::test]
+async fn what_the_browser_says_of_itself() {
+    let world = TwoTenants::start().await;
+    let mut approvals = world.broker.approvals(&world.own.tenant);
+    let mut request = sign_in("tom");
+    let odd = format!("Mozilla\u{202e}/5.0\n\0{}é", "x".repeat(495));
+    request.context.as_mut().unwrap().user_agent = odd;
+    let made = approvals.create_challenge(request).await.unwrap();
+    let signed = made.into_inner().challenge.unwrap().signed_challenge;
+    let shown = world.own.phone.verify(signed.unwrap()).unwrap();
+    let user_agent = shown.body().context.clone().unwrap().user_agent;
+    // 511 bytes: the last letter has two.
+    let wanted = format!("Mozilla /5.0  {}", "x".repeat(495));
+    assert_eq!(user_agent, wanted);
 }
 
 /// What is left out, and what is too much only together.
