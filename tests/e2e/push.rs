@@ -8,7 +8,7 @@ use countersign_proto::v1::{
 };
 use countersign_tests::{
     START_MS, end,
-    push::{PushWorld, arrival, delivery},
+    push::{PushWorld, Said, arrival, delivery},
     sign_in,
 };
 use device_sim::{
@@ -217,6 +217,10 @@ async fn what_a_kill_interrupts_is_tried_again_as_the_same_push() {
         let user = format!("{vendor:?}");
         let mut phone = world.phone(vendor, &user).await;
         for cancelled in [false, true] {
+            // A connection, so that a push can arrive and its answer not.
+            let before = world.ask(&user).await.challenge_id;
+            while phone.woken().await.challenge_id != before {}
+            phone.approve(&before).await;
             let mut arrivals = world.gateways.arrivals();
             world.apns_gate.hold();
             world.fcm_gate.hold();
@@ -229,7 +233,7 @@ async fn what_a_kill_interrupts_is_tried_again_as_the_same_push() {
             world.apns_gate.release();
             world.fcm_gate.release();
             process = world.start_again(dir.path());
-            assert_eq!(phone.woken().await.challenge_id, id);
+            while phone.woken().await.challenge_id != id {}
             if cancelled {
                 let withdrawn = arrival(&mut arrivals, "withdraw", &id).await;
                 assert_ne!(withdrawn.id, first.id);
@@ -242,7 +246,11 @@ async fn what_a_kill_interrupts_is_tried_again_as_the_same_push() {
             assert_eq!(world.arrived("challenge", &id).len(), 2);
             if vendor == Vendor::Apns {
                 assert_eq!(first.id, second.id, "another id is another prompt");
-                assert_eq!(world.gateways.devices().screen(&phone.token).len(), 1);
+                let screen = world.gateways.devices().screen(&phone.token);
+                let shown = screen
+                    .iter()
+                    .filter(|push| Said::of(push).challenge_id == id);
+                assert_eq!(shown.count(), 1);
             }
             phone.approve(&id).await;
             let decided = world.broker.decided(&world.tenant, &id).await;
