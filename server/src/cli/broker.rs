@@ -105,10 +105,11 @@ async fn run(config: Config) -> Result<(), Failure> {
     // Before the ports are bound: whoever sees them open may stop the broker.
     let signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
-    allow_descriptors(&config);
+    let max_connections = config.limits.max_connections;
     let server = Server::bind(config, Clock::system())
         .await
         .map_err(|error| Failure::failed(chain(&error)))?;
+    allow_descriptors(max_connections);
     tracing::info!(
         grpc = %server.grpc_addr(),
         http = %server.http_addr(),
@@ -128,8 +129,8 @@ const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Asks the system for as many open files as the configured connections need,
 /// and says so when it gives fewer.
-fn allow_descriptors(config: &Config) {
-    let connections = u64::try_from(config.limits.max_connections).unwrap_or(u64::MAX);
+fn allow_descriptors(max_connections: usize) {
+    let connections = u64::try_from(max_connections).unwrap_or(u64::MAX);
     let wanted = connections
         .saturating_mul(2)
         .saturating_add(OTHER_DESCRIPTORS);

@@ -71,7 +71,7 @@ pub struct Config {
 pub struct Limits {
     /// `max_message_bytes`: the largest request message. Default 65536.
     pub max_message_bytes: usize,
-    /// `max_connections`: open connections per port. Default 10000.
+    /// `max_connections`: open connections per port. Default 8000.
     pub max_connections: usize,
     /// `max_concurrent_streams`: calls in flight per HTTP/2 connection
     /// (RFC 9113, section 6.5.2). Default 1024.
@@ -250,7 +250,7 @@ fn log(mut section: Section<'_>) -> LogConfig {
 fn limits(mut section: Section<'_>) -> Limits {
     let limits = Limits {
         max_message_bytes: section.number_or("max_message_bytes", 65_536, 4_096..=4_194_304),
-        max_connections: section.number_or("max_connections", 10_000, 1..=1_000_000),
+        max_connections: section.number_or("max_connections", 8_000, 1..=1_000_000),
         max_concurrent_streams: section.number_or("max_concurrent_streams", 1_024, 1..=1_000_000),
         request_timeout: section.span_or("request_timeout", "10s", ["1s", "5m"]),
         handshake_timeout: section.span_or("handshake_timeout", "10s", ["100ms", "2m"]),
