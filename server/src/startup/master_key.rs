@@ -96,7 +96,7 @@ pub(super) fn make(path: &Path) -> Result<(), MasterKeyError> {
     Ok(())
 }
 
-/// Reads the key. Says so when others can read it too.
+/// Reads the key.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     let text = fs::read_to_string(path)
         .map(Zeroizing::new)
@@ -107,9 +107,6 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     let malformed = || MasterKeyError::Malformed {
         path: path.to_owned(),
     };
-    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
-        tracing::warn!(file = %path.display(), "the master key can be read by others than its owner");
-    }
     let digits = text.trim();
     if digits.len() != 2 * LENGTH || !digits.is_ascii() {
         return Err(malformed());
@@ -120,4 +117,14 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
         key.push(u8::from_str_radix(pair, 16).map_err(|_| malformed())?);
     }
     Ok(key)
+}
+
+/// Says so when others than the owner can read the file.
+pub(super) fn warn_if_exposed(path: &Path) {
+    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(
+            file = %path.display(),
+            "the master key can be read by others than its owner"
+        );
+    }
 }

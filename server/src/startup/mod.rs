@@ -100,13 +100,15 @@ async fn issue_admin_key(
 async fn open_keyring(store: &dyn Store, config: &Config) -> Result<Keyring, StartError> {
     let master = master_key::read(&config.master_key_file)?;
     let keyring = Keyring::new(MasterKey::new(&master)?, store.signing_keys().await?);
-    Ok(keyring.map_err(|error| MasterKeyError::Refused {
+    let keyring = keyring.map_err(|error| MasterKeyError::Refused {
         path: config.master_key_file.clone(),
         detail: match error {
             BrokerError::Internal(detail) => detail,
             other => other.to_string(),
         },
-    })?)
+    })?;
+    master_key::warn_if_exposed(&config.master_key_file);
+    Ok(keyring)
 }
 
 /// Why the broker was not set up, or did not start.
