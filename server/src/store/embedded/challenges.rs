@@ -134,7 +134,7 @@ fn ask_only_present(
     challenge
         .deliveries
         .retain(|delivery| !gone.contains(&delivery.device));
-    if challenge.deliveries.is_empty() && challenge.outcome.is_none() {
+    if challenge.is_out_of_reach() && challenge.outcome.is_none() {
         challenge.outcome = Some(Outcome {
             state: Final::Denied,
             reason: Reason::Unreachable,

@@ -73,6 +73,8 @@ macro_rules! store_suite {
             a_push_comes_again_at_its_time,
             gateways_do_not_share,
             an_ended_challenge_is_withdrawn,
+            a_prompt_that_comes_too_late_is_withdrawn,
+            the_last_failure_ends_it,
         ]);
         $crate::store::suite::tests_of!($place, registration: [
             a_ticket_is_redeemed_once,

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::{Place, fixture::*};
 use crate::{
     domain::{
-        challenge::{DeliveryState, Event},
+        challenge::{DeliveryState, Event, Final, Reason},
         device::PushGateway as G,
         ids::PushId,
         push::{PushJob, PushKind},
@@ -181,4 +181,96 @@ pub(in crate::store) async fn an_ended_challenge_is_withdrawn(place: &dyn Place)
         (jobs[0].kind, jobs[0].device, jobs[0].challenge),
         (PushKind::Withdraw, phones[1].id, asked.id)
     );
+}
+
+fn finished(delivery: Option<DeliveryState>, taken: bool) -> PushResult {
+    PushResult::Finished {
+        delivery: delivery.map(|state| (state, "BadTopic".to_owned())),
+        token: TokenVerdict::Fine,
+        taken,
+    }
+}
+
+/// A prompt that the gateway took, or may have taken, only after the challenge
+/// had ended is withdrawn then; one that it certainly did not take is not.
+pub(in crate::store) async fn a_prompt_that_comes_too_late_is_withdrawn(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    let tom = user("tom");
+    let mut phones = Vec::new();
+    for _ in 0..4 {
+        phones.push(enrolled(&store, tenant, &tom, Some(G::Apns)).await);
+    }
+    let asked = ask(&store, tenant, &tom, &phones, second(2)).await;
+    let under_way = store.claim_pushes(G::Apns, second(2), 9).await.unwrap();
+    assert_eq!(under_way.len(), 4);
+    decide(&store, &asked, Event::Cancel, second(3)).await;
+    assert_eq!(store.claim_pushes(G::Apns, second(3), 9).await.unwrap(), []);
+    for job in under_way {
+        let place = phones.iter().position(|phone| phone.id == job.device);
+        let result = match place.unwrap() {
+            0 => delivered(),
+            1 => finished(Some(DeliveryState::Failed), false),
+            // By a process that came to its end before it could tell.
+            2 => finished(None, true),
+            _ => finished(None, false),
+        };
+        let end = store.finish_push(job, result, None, second(4)).await;
+        assert_eq!(end, Ok(None));
+    }
+    catch_up(&store).await;
+    let jobs = store.claim_pushes(G::Apns, second(4), 9).await.unwrap();
+    assert!(jobs.iter().all(|job| job.kind == PushKind::Withdraw));
+    let mut told: Vec<_> = jobs.iter().map(|job| job.device).collect();
+    let mut wanted = [phones[0].id, phones[2].id];
+    told.sort();
+    wanted.sort();
+    assert_eq!(told, wanted);
+}
+
+/// The last prompt's failure ends a challenge in the same step, if nobody
+/// listens; not while one prompt may have arrived.
+pub(in crate::store) async fn the_last_failure_ends_it(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = tenant_id();
+    for (heard, taken) in [(false, false), (false, true), (true, false)] {
+        let tom = user(&format!("tom {heard} {taken}"));
+        let phones = [
+            enrolled(&store, tenant, &tom, Some(G::Apns)).await,
+            enrolled(&store, tenant, &tom, Some(G::Apns)).await,
+        ];
+        let asked = ask(&store, tenant, &tom, &phones, second(2)).await;
+        let mut ended = Vec::new();
+        for (n, job) in store
+            .claim_pushes(G::Apns, second(2), 9)
+            .await
+            .unwrap()
+            .into_iter()
+            .enumerate()
+        {
+            let result = finished(Some(DeliveryState::Failed), taken && n == 0);
+            let key = (!heard).then(|| RECEIPT_KEY.to_owned());
+            ended.push(
+                store
+                    .finish_push(job, result, key, second(3))
+                    .await
+                    .unwrap(),
+            );
+        }
+        catch_up(&store).await;
+        let found = stored(&store, &asked).await;
+        let failed = |d: &crate::domain::challenge::Delivery| d.state == DeliveryState::Failed;
+        assert!(found.deliveries.iter().all(failed));
+        if heard || taken {
+            assert_eq!((ended, &found.outcome), (vec![None, None], &None));
+            continue;
+        }
+        assert_eq!(ended, [None, Some(found.clone())]);
+        let outcome = found.outcome.unwrap();
+        assert_eq!(
+            (outcome.state, outcome.reason, outcome.decide_time),
+            (Final::Denied, Reason::Unreachable, second(3))
+        );
+        assert_eq!(store.claim_pushes(G::Apns, second(9), 9).await.unwrap(), []);
+    }
 }
