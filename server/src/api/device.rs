@@ -179,7 +179,7 @@ impl v1::device_service_server::DeviceService for Phones {
         let device = device(&request)?;
         // First the stream, then the look at what is pending: nothing falls
         // between, at worst something comes twice.
-        let subscription = self.broker.subscribe(&device);
+        let subscription = self.broker.subscribe(&device).await.map_err(status)?;
         self.broker.metrics.subscribed(1);
         let counted = Counted {
             broker: self.broker.clone(),

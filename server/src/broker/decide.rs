@@ -134,9 +134,16 @@ impl Broker {
 
     /// Opens a stream to the device. Subscribe first, then list what is
     /// pending: nothing falls between.
-    #[must_use]
-    pub fn subscribe(self: &Arc<Self>, device: &Device) -> Subscription {
-        self.hub.subscribe(device.id)
+    ///
+    /// # Errors
+    /// [`BrokerError::Unauthenticated`] when the device was removed meanwhile:
+    /// nobody would close its stream.
+    pub async fn subscribe(self: &Arc<Self>, device: &Device) -> Result<Subscription, BrokerError> {
+        let subscription = self.hub.subscribe(device.id);
+        match self.store.device(device.id).await? {
+            Some(_) => Ok(subscription),
+            None => Err(BrokerError::Unauthenticated),
+        }
     }
 
     /// How the broker's keys follow from one another, oldest first.
