@@ -5,9 +5,11 @@
 //! | `lock` | our lock, with the holder's process id |
 //! | `conf`, `db`, `blobs/` | sled's settings, log and (never used) large values |
 //! | `snap.*` | sled's page table when it was last opened; see `recovery` |
+//! | `opening` | there while an opening is under way |
 //! | `watermark` | the number of the last batch acknowledged, so that a log cut short is noticed |
 //! | `format` | written last by creation: from then on the rest must be there |
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
@@ -37,6 +39,10 @@ const SNAPSHOT: &str = "snap.";
 const BLOBS: &str = "blobs";
 const WATERMARK: &str = "watermark";
 const FORMAT: &str = "format";
+/// There while an opening is under way.
+const OPENING: &str = "opening";
+/// How sled calls a snapshot that is not in its place yet.
+const GENERATING: &str = ".generating";
 const FORMAT_TEXT: &[u8] = b"countersign store, sled 0.34\n";
 
 /// sled's segment size, bytes; stored in `conf`, so it can never change for an
@@ -251,6 +257,7 @@ fn finish(
     log.sync_data().map_err(io_error("sync", &log_path))?;
     // The next opening may need the snapshot that this one has left.
     sync(dir)?;
+    end_recovery(dir)?;
     Ok(Disk {
         db,
         log,
@@ -296,35 +303,67 @@ fn check_conf(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Leaves in place only what sled should recover from.
+/// Leaves in place only what sled should recover from, and the mark that an
+/// opening is under way.
 fn prepare_recovery(dir: &Path) -> Result<(), OpenError> {
     let log_path = dir.join(LOG);
     let log = File::open(&log_path).map_err(io_error("open", &log_path))?;
     // What a killed process wrote is so far only in memory; what sled derives
     // from it must not become durable first.
     log.sync_data().map_err(io_error("sync", &log_path))?;
+    let mark = dir.join(OPENING);
     let snapshots = snapshots(dir)?;
-    let by_lsn = snapshots
-        .iter()
-        .filter_map(|path| {
-            // `.generating`, a half-written one, is no number.
-            let name = path.file_name()?.to_str()?.strip_prefix(SNAPSHOT)?;
-            Some((i64::from_str_radix(name, 16).ok()?, path.clone()))
-        })
-        .collect();
-    let plan =
-        recovery::plan(&log, SEGMENT_SIZE as i64, &by_lsn).map_err(io_error("read", &log_path))?;
-    let keep = match plan {
-        Plan::WholeLog => None,
-        Plan::Snapshot(path) => Some(path),
-        Plan::Neither(detail) => return Err(damaged(dir, detail)),
+    let mut by_lsn = BTreeMap::new();
+    let mut unfinished = None;
+    for path in &snapshots {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.and_then(|name| name.strip_prefix(SNAPSHOT));
+        let Some(name) = name else { continue };
+        let finished = name.strip_suffix(GENERATING);
+        let Ok(lsn) = i64::from_str_radix(finished.unwrap_or(name), 16) else {
+            continue;
+        };
+        if finished.is_none() {
+            by_lsn.insert(lsn, path.clone());
+        }
+        unfinished = unfinished.max(Some((lsn, path.clone())));
+    }
+    // After an opening that was cut short the log is as it was before, but for
+    // what sled has overwritten as dead: only the snapshot it made first knows
+    // what that was.
+    let keep = match unfinished.filter(|_| mark.exists()) {
+        Some((lsn, path)) if recovery::is_whole(&path).map_err(io_error("read", &path))? => {
+            let place = dir.join(format!("{SNAPSHOT}{lsn:016X}"));
+            fs::rename(&path, &place).map_err(io_error("rename", &path))?;
+            Some(place)
+        }
+        _ => {
+            let plan = recovery::plan(&log, SEGMENT_SIZE as i64, &by_lsn)
+                .map_err(io_error("read", &log_path))?;
+            match plan {
+                Plan::WholeLog => None,
+                Plan::Snapshot(path) => Some(path),
+                Plan::Neither(detail) => return Err(damaged(dir, detail)),
+            }
+        }
     };
     for path in snapshots {
-        if Some(&path) != keep.as_ref() {
+        if Some(&path) != keep.as_ref() && path.exists() {
             fs::remove_file(&path).map_err(io_error("remove", &path))?;
         }
     }
-    Ok(())
+    write_whole(&mark, b"")?;
+    sync(dir)
+}
+
+/// The opening is over, and what it left is durable.
+fn end_recovery(dir: &Path) -> Result<(), OpenError> {
+    let mark = dir.join(OPENING);
+    match fs::remove_file(&mark) {
+        Ok(()) => sync(dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io_error("remove", &mark)(error)),
+    }
 }
 
 fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {

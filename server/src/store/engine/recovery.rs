@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const HEADER: usize = 20;
 
@@ -96,6 +96,19 @@ pub(super) fn plan(
         )));
     }
     Ok(Plan::WholeLog)
+}
+
+/// Whether a snapshot is complete: its last twelve bytes are its length and
+/// the CRC-32 of what comes before them (sled 0.34.7, `pagecache/snapshot.rs`).
+pub(super) fn is_whole(snapshot: &Path) -> io::Result<bool> {
+    let bytes = std::fs::read(snapshot)?;
+    Ok(bytes
+        .split_last_chunk::<12>()
+        .is_some_and(|(content, end)| {
+            let length = end.first_chunk::<8>().copied().map(u64::from_le_bytes);
+            let crc = end.last_chunk::<4>().copied().map(u32::from_le_bytes);
+            length == u64::try_from(content.len()).ok() && crc == Some(crc32(content))
+        }))
 }
 
 /// The LSN and the stable LSN of an intact header.
