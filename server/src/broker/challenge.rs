@@ -102,7 +102,9 @@ impl Broker {
                 for old in &superseded {
                     self.withdraw(old);
                 }
-                if challenge.outcome.is_none() {
+                if let Some(outcome) = &challenge.outcome {
+                    self.metrics.decided(outcome);
+                } else {
                     let event = DeviceEvent::Challenge(Arc::new(signed.clone()));
                     for delivery in &challenge.deliveries {
                         self.hub.send(delivery.device, &event);
