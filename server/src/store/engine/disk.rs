@@ -210,6 +210,17 @@ fn finish(
     lock: DirectoryLock,
     options: &EngineOptions,
 ) -> Result<Disk, OpenError> {
+    let log_path = dir.join(LOG);
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&log_path)
+        .map_err(io_error("open", &log_path))?;
+    // Opening repairs the end of the log; later commits build on the repair.
+    log.sync_data().map_err(io_error("sync", &log_path))?;
+    // The next opening may need the snapshot that this one has left.
+    sync(dir)?;
+    end_recovery(dir)?;
     let stored = guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?;
     let schema = stored
         .and_then(|bytes| bytes.as_ref().try_into().ok().map(u32::from_be_bytes))
@@ -247,17 +258,6 @@ fn finish(
             format!("the log ends at batch {batch}, batch {acknowledged} was acknowledged"),
         ));
     }
-    let log_path = dir.join(LOG);
-    let log = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&log_path)
-        .map_err(io_error("open", &log_path))?;
-    // Opening repairs the end of the log; later commits build on the repair.
-    log.sync_data().map_err(io_error("sync", &log_path))?;
-    // The next opening may need the snapshot that this one has left.
-    sync(dir)?;
-    end_recovery(dir)?;
     Ok(Disk {
         db,
         log,
