@@ -88,6 +88,10 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
             .into(),
         method: match challenge.method {
             Method::Push => v1::Method::Push,
+            Method::Sms => v1::Method::Sms,
+            Method::Totp => v1::Method::Totp,
+            Method::RecoveryCode => v1::Method::RecoveryCode,
+            Method::RememberedBrowser => v1::Method::RememberedBrowser,
         }
         .into(),
         number_to_match: challenge.number.clone(),
@@ -121,6 +125,7 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
             Road::Push(PushGateway::Apns) => v1::Gateway::Apns,
             Road::Push(PushGateway::Fcm) => v1::Gateway::Fcm,
             Road::Subscribe => v1::Gateway::Subscribe,
+            Road::Sms => v1::Gateway::Sms,
         }
         .into(),
         state: match delivery.state {
@@ -156,6 +161,11 @@ pub(super) fn reason(reason: Reason) -> v1::DecisionReason {
         Reason::Unreachable => v1::DecisionReason::Unreachable,
         Reason::TimedOut => v1::DecisionReason::TimedOut,
         Reason::CancelledByCaller => v1::DecisionReason::CancelledByCaller,
+        Reason::CodeVerified => v1::DecisionReason::CodeVerified,
+        Reason::TooManyAttempts => v1::DecisionReason::TooManyAttempts,
+        Reason::LockedOut => v1::DecisionReason::LockedOut,
+        Reason::RememberedBrowser => v1::DecisionReason::RememberedBrowser,
+        Reason::Policy => v1::DecisionReason::Policy,
     }
 }
 
@@ -249,6 +259,7 @@ pub(super) fn policy(policy: Option<v1::TenantPolicy>) -> Result<Policy, Invalid
     out.number_matching = match matching {
         v1::NumberMatching::Unspecified | v1::NumberMatching::Always => NumberMatching::Always,
         v1::NumberMatching::Off => NumberMatching::Off,
+        v1::NumberMatching::WhenRisky => NumberMatching::WhenRisky,
     };
     out.pending_limit = match limit {
         v1::PendingLimit::Unspecified | v1::PendingLimit::Supersede => PendingLimit::Supersede,
@@ -273,6 +284,7 @@ pub(super) fn tenant(tenant: &Tenant) -> v1::Tenant {
         policy: Some(v1::TenantPolicy {
             number_matching: match tenant.policy.number_matching {
                 NumberMatching::Off => v1::NumberMatching::Off,
+                NumberMatching::WhenRisky => v1::NumberMatching::WhenRisky,
                 NumberMatching::Always => v1::NumberMatching::Always,
             }
             .into(),

@@ -126,7 +126,7 @@ impl Broker {
         let policy: &Policy = &tenant.policy;
         let id = ChallengeId::new(now, &random::id()?);
         let expire_time = now.after(request.ttl.unwrap_or(policy.challenge_ttl));
-        let digits = policy.digits();
+        let digits = policy.digits(false);
         let body = challenge_body(
             id,
             tenant,

@@ -167,6 +167,8 @@ pub(super) enum NumberMatching {
     Off,
     /// For every approval
     Always,
+    /// Where something about the sign-in is out of the ordinary
+    WhenRisky,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -76,6 +76,7 @@ fn policy(tenant: &TenantCreate) -> Result<TenantPolicy, Failure> {
         None => NumberMatching::Unspecified,
         Some(arguments::NumberMatching::Off) => NumberMatching::Off,
         Some(arguments::NumberMatching::Always) => NumberMatching::Always,
+        Some(arguments::NumberMatching::WhenRisky) => NumberMatching::WhenRisky,
     };
     let pending_limit = match tenant.pending_limit {
         None => PendingLimit::Unspecified,
@@ -101,6 +102,7 @@ fn words(policy: &TenantPolicy) -> (&'static str, &'static str) {
     let number_matching = match policy.number_matching() {
         NumberMatching::Off => "off",
         NumberMatching::Always => "always",
+        NumberMatching::WhenRisky => "when-risky",
         NumberMatching::Unspecified => "unspecified",
     };
     let pending_limit = match policy.pending_limit() {

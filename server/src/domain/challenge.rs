@@ -15,6 +15,14 @@ use super::{
 pub enum Method {
     /// A signed challenge on registered devices.
     Push,
+    /// A code by text message.
+    Sms,
+    /// A code from an authenticator app.
+    Totp,
+    /// A recovery code.
+    RecoveryCode,
+    /// A browser remembered from an earlier approval.
+    RememberedBrowser,
 }
 
 /// The road by which a prompt travels.
@@ -24,6 +32,8 @@ pub enum Road {
     Push(PushGateway),
     /// An open stream, or the app asking by itself.
     Subscribe,
+    /// A text message.
+    Sms,
 }
 
 /// How far a prompt has come, in this order; it never goes back.
@@ -111,6 +121,16 @@ pub enum Reason {
     TimedOut,
     /// The identity provider gave up.
     CancelledByCaller,
+    /// A code typed on the sign-in page was right.
+    CodeVerified,
+    /// Too many wrong codes.
+    TooManyAttempts,
+    /// The account is locked.
+    LockedOut,
+    /// The browser was remembered from an earlier approval.
+    RememberedBrowser,
+    /// Policy decided without asking.
+    Policy,
 }
 
 /// How a challenge ended. Never changes.

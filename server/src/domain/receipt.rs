@@ -144,5 +144,10 @@ pub fn reason_name(reason: Reason) -> &'static str {
         Reason::Unreachable => "UNREACHABLE",
         Reason::TimedOut => "TIMED_OUT",
         Reason::CancelledByCaller => "CANCELLED_BY_CALLER",
+        Reason::CodeVerified => "CODE_VERIFIED",
+        Reason::TooManyAttempts => "TOO_MANY_ATTEMPTS",
+        Reason::LockedOut => "LOCKED_OUT",
+        Reason::RememberedBrowser => "REMEMBERED_BROWSER",
+        Reason::Policy => "POLICY",
     }
 }

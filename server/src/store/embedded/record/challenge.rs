@@ -16,7 +16,7 @@ use crate::domain::{
     response::UserVerification,
 };
 
-numbered!(method_to method_from Method { Method::Push = 1 });
+numbered!(method_to method_from Method { Method::Push = 1, Method::Sms = 2, Method::Totp = 3, Method::RecoveryCode = 4, Method::RememberedBrowser = 5 });
 numbered!(verification_to verification_from UserVerification {
     UserVerification::None = 1, UserVerification::Pin = 2, UserVerification::Biometric = 3,
 });
@@ -30,7 +30,9 @@ numbered!(final_to final_from Final {
 numbered!(reason_to reason_from Reason {
     Reason::UserApproved = 1, Reason::UserDenied = 2, Reason::FraudReported = 3,
     Reason::WrongNumber = 4, Reason::Superseded = 7, Reason::Unreachable = 8,
-    Reason::TimedOut = 9, Reason::CancelledByCaller = 10,
+    Reason::TimedOut = 9, Reason::CancelledByCaller = 10, Reason::CodeVerified = 5,
+    Reason::TooManyAttempts = 6, Reason::LockedOut = 11, Reason::RememberedBrowser = 12,
+    Reason::Policy = 13,
 });
 
 fn road_to(road: Road) -> u32 {
@@ -38,6 +40,7 @@ fn road_to(road: Road) -> u32 {
         Road::Push(PushGateway::Apns) => 1,
         Road::Push(PushGateway::Fcm) => 2,
         Road::Subscribe => 3,
+        Road::Sms => 4,
     }
 }
 
@@ -46,6 +49,7 @@ fn road_from(number: u32) -> Result<Road, BadRecord> {
         1 => Ok(Road::Push(PushGateway::Apns)),
         2 => Ok(Road::Push(PushGateway::Fcm)),
         3 => Ok(Road::Subscribe),
+        4 => Ok(Road::Sms),
         _ => Err(BadRecord("unknown Road")),
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::{
 };
 
 numbered!(role_to role_from Role { Role::Idp = 1, Role::Admin = 2 });
-numbered!(matching_to matching_from NumberMatching { NumberMatching::Off = 1, NumberMatching::Always = 2 });
+numbered!(matching_to matching_from NumberMatching { NumberMatching::Off = 1, NumberMatching::Always = 2, NumberMatching::WhenRisky = 3 });
 numbered!(limit_to limit_from PendingLimit { PendingLimit::Supersede = 1, PendingLimit::Reject = 2 });
 
 #[derive(Clone, PartialEq, Message)]
@@ -65,6 +65,7 @@ impl Record for Tenant {
                 challenge_ttl: std::time::Duration::from_millis(stored.challenge_ttl_ms),
                 pending_limit: limit_from(stored.pending_limit)?,
                 encrypted_prompts: stored.encrypted_prompts,
+                ..Policy::default()
             },
         })
     }

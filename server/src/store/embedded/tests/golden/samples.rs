@@ -87,6 +87,7 @@ fn tenant(number_matching: NumberMatching, pending_limit: PendingLimit) -> Tenan
             challenge_ttl: Duration::from_millis(90_500),
             pending_limit,
             encrypted_prompts: number_matching == NumberMatching::Off,
+            ..Policy::default()
         },
         create_time: AT,
     }
