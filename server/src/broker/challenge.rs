@@ -13,10 +13,8 @@ use super::{
 use crate::{
     domain::{
         body::challenge_body,
-        challenge::{
-            Challenge, Delivery, DeliveryState, Event, Final, Method, Outcome, Reason, Road,
-            SignedBody,
-        },
+        challenge::{Challenge, Delivery, DeliveryState, Event, Final, Method, Road, SignedBody},
+        code::Codes,
         context::SignInContext,
         device::Device,
         ids::{ChallengeId, DeviceId, PushId, UserId},
@@ -85,6 +83,7 @@ impl Broker {
                 idempotency: request.idempotency,
                 pending_limit: tenant.policy.pending_limit,
                 pushes,
+                code: None,
                 by: caller.by.clone(),
             })
             .await?;
@@ -94,9 +93,11 @@ impl Broker {
             Created::PendingExists(until) => Err(BrokerError::PendingExists {
                 retry_after: until.since(now),
             }),
+            Created::Refused(refusal) => Err(BrokerError::refused(refusal, now)),
             Created::New {
                 challenge,
                 superseded,
+                range_alarm: _,
             } => {
                 self.metrics.created();
                 for old in &superseded {
@@ -150,19 +151,14 @@ impl Broker {
             number: random::digits(digits)?,
             create_time: now,
             expire_time,
+            prompt_expire_time: expire_time,
+            fallback_time: None,
+            codes: Codes::new(&policy.codes),
             collapse_id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
             deliveries,
             outcome: None,
         };
-        if challenge.is_out_of_reach() {
-            challenge.outcome = Some(Outcome {
-                state: Final::Denied,
-                reason: Reason::Unreachable,
-                decide_time: now,
-                proof: None,
-                receipt_key_id: signed.key_id.clone(),
-            });
-        }
+        challenge.end_if_unreachable(now, &signed.key_id);
         Ok((challenge, signed))
     }
 
@@ -248,7 +244,9 @@ impl Broker {
                     return self.show(challenge, signed);
                 }
                 Decided::Already(challenge) => return self.show(challenge, signed),
-                Decided::NotFound => return Err(BrokerError::NotFound("challenge")),
+                Decided::PromptExpired | Decided::NotFound => {
+                    return Err(BrokerError::NotFound("challenge"));
+                }
             }
         }
         self.show(challenge, signed)
@@ -343,7 +341,7 @@ impl Broker {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
             }
-            Decided::NotFound => Err(BrokerError::NotFound("challenge")),
+            Decided::PromptExpired | Decided::NotFound => Err(BrokerError::NotFound("challenge")),
         }
     }
 

@@ -76,6 +76,7 @@ impl Broker {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
             }
+            Decided::PromptExpired => Err(BrokerError::PromptExpired),
             Decided::NotFound => Err(BrokerError::NotFound("challenge")),
         }
     }
@@ -243,7 +244,7 @@ impl Broker {
             .await?
         {
             Decided::Recorded(challenge) | Decided::Lapsed(challenge) => self.withdraw(&challenge),
-            Decided::Already(_) | Decided::NotFound => {}
+            Decided::Already(_) | Decided::PromptExpired | Decided::NotFound => {}
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ pub(crate) struct Schedule {
     pub(crate) expiry: expire::Alarm,
     pub(crate) apns: tokio::sync::Notify,
     pub(crate) fcm: tokio::sync::Notify,
+    pub(crate) texts: tokio::sync::Notify,
+    pub(crate) fallback: expire::Alarm,
 }
 
 impl Broker {
@@ -80,6 +82,8 @@ impl Broker {
             expiry: expire::Alarm::new(),
             apns: tokio::sync::Notify::new(),
             fcm: tokio::sync::Notify::new(),
+            texts: tokio::sync::Notify::new(),
+            fallback: expire::Alarm::new(),
         });
         let (told, listening) = (hub.clone(), schedule.clone());
         store.listen(Arc::new(move |hint| match hint {
@@ -88,12 +92,16 @@ impl Broker {
             Hint::Expiry(at) => listening.expiry.at(at),
             Hint::Outbox(crate::domain::device::PushGateway::Apns) => listening.apns.notify_one(),
             Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
+            Hint::Texts => listening.texts.notify_one(),
+            Hint::Fallback(at) => listening.fallback.at(at),
             Hint::Resync => {
                 told.challenges.tell_all();
                 told.enrollments.tell_all();
                 listening.expiry.at(Timestamp::default());
                 listening.apns.notify_one();
                 listening.fcm.notify_one();
+                listening.texts.notify_one();
+                listening.fallback.at(Timestamp::default());
             }
         }));
         Arc::new(Self {

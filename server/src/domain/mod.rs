@@ -2,10 +2,12 @@
 //! as arguments.
 #![warn(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
+pub mod account;
 pub mod api_key;
 pub mod audit;
 pub mod body;
 pub mod challenge;
+pub mod code;
 pub mod context;
 pub mod device;
 pub mod ids;
@@ -14,7 +16,9 @@ pub mod push;
 pub mod receipt;
 pub mod response;
 pub mod signing_key;
+pub mod spending;
 pub mod tenant;
+pub mod text;
 pub mod ticket;
 pub mod time;
 

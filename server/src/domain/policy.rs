@@ -381,9 +381,9 @@ impl Sms {
         }
         within("sms.per_number_hour", self.per_number_hour, 1, 60)?;
         within("sms.per_number_day", self.per_number_day, 1, 200)?;
-        within("sms.per_range_hour", self.per_range_hour, 1, 1000)?;
+        within("sms.per_range_hour", self.per_range_hour, 1, 200)?;
         within("sms.per_tenant_day", self.per_tenant_day, 0, 10_000_000)?;
-        within("sms.range_alarm", self.range_alarm, 2, 1000)?;
+        within("sms.range_alarm", self.range_alarm, 2, 200)?;
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
         let host = &self.origin_host;
         if host.len() > 64 || !host.bytes().all(plain) || host.starts_with(['.', '-']) {
