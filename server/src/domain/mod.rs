@@ -9,18 +9,22 @@ pub mod body;
 pub mod challenge;
 pub mod code;
 pub mod context;
+mod crockford;
 pub mod device;
 pub mod ids;
+pub mod phone_number;
 pub mod policy;
 pub mod push;
 pub mod receipt;
 pub mod response;
+pub mod secret_code;
 pub mod signing_key;
 pub mod spending;
 pub mod tenant;
 pub mod text;
 pub mod ticket;
 pub mod time;
+pub mod totp;
 
 /// A field of a request that can't be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
