@@ -224,7 +224,7 @@ impl Broker {
     }
 
     /// Ends a challenge that nobody can be asked any more.
-    async fn end_if_unheard(
+    pub(super) async fn end_if_unheard(
         &self,
         tenant: crate::domain::ids::TenantId,
         id: ChallengeId,

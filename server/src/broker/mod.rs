@@ -3,7 +3,9 @@
 //! sled nor HTTP.
 
 pub mod administer;
+pub mod authenticators;
 pub mod challenge;
+pub mod codes;
 pub mod credentials;
 pub mod decide;
 pub mod dispatch;
@@ -14,6 +16,8 @@ pub mod hub;
 pub mod keyring;
 pub(crate) mod random;
 mod sealed_prompt;
+pub mod texts;
+mod vault;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -57,6 +61,7 @@ pub struct Broker {
     nonces: Nonces,
     schedule: Arc<Schedule>,
     courier: OnceLock<Arc<dyn Courier>>,
+    text_courier: OnceLock<Arc<dyn texts::TextCourier>>,
 }
 
 /// What the background workers wait for.
@@ -114,6 +119,7 @@ impl Broker {
             nonces: Nonces::new(),
             schedule,
             courier: OnceLock::new(),
+            text_courier: OnceLock::new(),
         })
     }
 
@@ -143,10 +149,9 @@ impl Broker {
     /// without them: by the other gateway, and by open streams.
     #[must_use]
     pub fn push_alarms(&self) -> Vec<CredentialAlarm> {
-        self.courier
-            .get()
-            .map(|courier| courier.alarms())
-            .unwrap_or_default()
+        let pushes = self.courier.get().map(|courier| courier.alarms());
+        let texts = self.text_courier.get().map(|courier| courier.alarms());
+        pushes.into_iter().chain(texts).flatten().collect()
     }
 
     /// All counters, in the text exposition format.

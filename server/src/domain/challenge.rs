@@ -427,6 +427,11 @@ impl Challenge {
         }
     }
 
+    /// Ends a challenge that can't be asked the way that it should.
+    pub fn end_unreachable(&mut self, now: Timestamp, receipt_key_id: &str) {
+        self.end(Final::Denied, Reason::Unreachable, now, receipt_key_id);
+    }
+
     /// Ends a challenge that can't be asked at all when it is stored.
     pub fn end_if_unreachable(&mut self, now: Timestamp, receipt_key_id: &str) {
         if self.outcome.is_none() && self.is_out_of_reach() {
@@ -465,7 +470,7 @@ impl Challenge {
                 update_time: now,
                 pushed: false,
             });
-        } else if !account.can_answer_by(method, rules) {
+        } else if method == Method::Sms || !account.can_answer_by(method, rules) {
             return Err(CodeRefusal::NoAuthenticator);
         }
         self.method = method;

@@ -21,22 +21,20 @@ pub enum TextPurpose {
 /// What happened to an account, for its owner to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A phone was registered.
-    DeviceAdded,
-    /// A phone was removed.
-    DeviceRemoved,
-    /// A number was confirmed.
-    PhoneAdded,
-    /// A number was removed.
-    PhoneRemoved,
+    /// A phone of this name was registered.
+    DeviceAdded(String),
+    /// A phone of this name was removed.
+    DeviceRemoved(String),
+    /// A number, masked, was confirmed.
+    PhoneAdded(String),
+    /// A number, masked, was removed.
+    PhoneRemoved(String),
     /// An authenticator app was confirmed.
     TotpAdded,
     /// An authenticator app was removed.
     TotpRemoved,
     /// New recovery codes were made.
     RecoveryCodesCreated,
-    /// The recovery codes were removed.
-    RecoveryCodesRemoved,
     /// The account was locked.
     AccountLocked,
     /// The service desk took all authenticators away.
@@ -60,6 +58,8 @@ pub struct TextJob {
     pub purpose: TextPurpose,
     /// From which the digits follow.
     pub seed: [u8; 16],
+    /// How many digits; 0 where there is no code.
+    pub digits: u8,
     /// Sealed number, where the account holds it no more (it was removed).
     pub sealed_number: Vec<u8>,
     /// Tries so far.
