@@ -20,6 +20,7 @@ mod fault;
 mod port;
 mod push;
 mod section;
+mod sms;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -35,7 +36,7 @@ use address::base_address;
 use section::{Findings, Section, quoted};
 
 use crate::{
-    delivery::PushConfig,
+    delivery::{PushConfig, sms::SmsConfig},
     telemetry::{LogConfig, LogFormat, check_filter},
     tls::Protocols,
 };
@@ -64,6 +65,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[push]`
     pub push: PushConfig,
+    /// `[sms]`
+    pub sms: SmsConfig,
 }
 
 /// `[limits]`: what a caller can make the broker hold or wait for.
@@ -202,6 +205,8 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     let log = log(root.section("log"));
     let limits = limits(root.section("limits"));
     let push = push::read(root.section("push"));
+    let plaintext_http = http.allow_plaintext_beyond_loopback;
+    let sms = sms::read(root.section("sms"), plaintext_http);
     root.finish();
     let config = Config {
         data_dir,
@@ -213,6 +218,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         log,
         limits,
         push,
+        sms,
     };
     let listen = config.grpc.listen;
     for (key, set, value) in [

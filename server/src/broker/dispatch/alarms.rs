@@ -63,7 +63,7 @@ impl Worker {
     /// Puts on record which credentials have stopped or begun to work.
     pub(super) async fn watch_alarms(&self, gateway: PushGateway) {
         let mut alarms = self.courier.alarms();
-        alarms.retain(|alarm| alarm.gateway == gateway);
+        alarms.retain(|alarm| alarm.gateway == gateway.into());
         let now = self.broker.now();
         let news = self.alarmed.lock().news(&alarms, now);
         for (action, credential, outcome) in news {
