@@ -85,8 +85,8 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
 
 /// The method asked for; none: by policy, or the one in use.
 fn method(number: i32) -> Result<Option<Method>, Invalid> {
-    let method = v1::Method::try_from(number)
-        .map_err(|_| Invalid::new("method", "is not known"))?;
+    let method =
+        v1::Method::try_from(number).map_err(|_| Invalid::new("method", "is not known"))?;
     match method {
         v1::Method::Unspecified => Ok(None),
         v1::Method::Push => Ok(Some(Method::Push)),

@@ -89,7 +89,12 @@ impl Broker {
         if !policy.methods.sms {
             return Err(BrokerError::NotByPolicy("text messages"));
         }
-        if !policy.sms.countries.iter().any(|country| country == number.country()) {
+        if !policy
+            .sms
+            .countries
+            .iter()
+            .any(|country| country == number.country())
+        {
             self.metrics.country_refused();
             return Err(Invalid::new(
                 "phone_number",
@@ -123,13 +128,14 @@ impl Broker {
             }
         };
         let purpose = TextPurpose::ConfirmNumber;
-        let order =
-            self.order_code((caller.tenant, &user), &phone, purpose, &policy, now)?;
+        let order = self.order_code((caller.tenant, &user), &phone, purpose, &policy, now)?;
         let change = AccountChange::AddPhone {
             phone: Box::new(phone),
             order: Box::new(order),
         };
-        let account = self.change(caller.tenant, user, change, now, &caller.by).await?;
+        let account = self
+            .change(caller.tenant, user, change, now, &caller.by)
+            .await?;
         account
             .phones
             .into_iter()
@@ -155,8 +161,13 @@ impl Broker {
             typed: self.keyring.code_hash(id.as_bytes(), &typed),
         };
         let now = self.now();
-        let account = self.change(caller.tenant, user, change, now, &caller.by).await?;
-        account.phone(id).cloned().ok_or(BrokerError::NotFound("authenticator"))
+        let account = self
+            .change(caller.tenant, user, change, now, &caller.by)
+            .await?;
+        account
+            .phone(id)
+            .cloned()
+            .ok_or(BrokerError::NotFound("authenticator"))
     }
 
     /// Adds an authenticator app.
@@ -193,7 +204,8 @@ impl Broker {
         };
         let uri = Zeroizing::new(secret.otpauth_uri(&tenant.display_name, name));
         let change = AccountChange::AddTotp(totp.clone());
-        self.change(caller.tenant, user, change, now, &caller.by).await?;
+        self.change(caller.tenant, user, change, now, &caller.by)
+            .await?;
         Ok(NewTotp {
             totp,
             otpauth_uri: uri,
@@ -220,7 +232,9 @@ impl Broker {
         let app = app.ok_or(BrokerError::NotFound("authenticator"))?;
         let valid = self.totp_candidates(id.as_bytes(), app, now)?;
         let change = AccountChange::ConfirmTotp { id, typed, valid };
-        let account = self.change(caller.tenant, user, change, now, &caller.by).await?;
+        let account = self
+            .change(caller.tenant, user, change, now, &caller.by)
+            .await?;
         account
             .totps
             .into_iter()
@@ -258,7 +272,8 @@ impl Broker {
             unused,
         };
         let change = AccountChange::SetRecoveryCodes(set.clone());
-        self.change(caller.tenant, user, change, now, &caller.by).await?;
+        self.change(caller.tenant, user, change, now, &caller.by)
+            .await?;
         Ok(NewRecoveryCodes { set, codes })
     }
 
@@ -274,7 +289,10 @@ impl Broker {
         by: &By,
     ) -> Result<(), BrokerError> {
         let device = DeviceId::from_bytes(*id.as_bytes());
-        match self.remove_device(tenant, user.clone(), device, by.clone()).await {
+        match self
+            .remove_device(tenant, user.clone(), device, by.clone())
+            .await
+        {
             Err(BrokerError::NotFound(_)) => {}
             done => return done,
         }

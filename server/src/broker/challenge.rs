@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     domain::{
+        account::Account,
         body::challenge_body,
         challenge::{Challenge, Delivery, DeliveryState, Event, Final, Method, Road, SignedBody},
-        account::Account,
         code::{CodeOrder, Codes},
         context::SignInContext,
         device::Device,
@@ -159,9 +159,14 @@ impl Broker {
         let only = request.method.or(request.device.map(|_| Method::Push));
         let method = match only {
             Some(method) => Some(method).filter(allowed),
-            None => [policy.methods.recommended, Method::Push, Method::Sms, Method::Totp]
-                .into_iter()
-                .find(allowed),
+            None => [
+                policy.methods.recommended,
+                Method::Push,
+                Method::Sms,
+                Method::Totp,
+            ]
+            .into_iter()
+            .find(allowed),
         };
         let asked = method.or(only).unwrap_or(Method::Push);
         let digits = match asked {

@@ -107,7 +107,9 @@ impl Broker {
         id: ChallengeId,
         method: Option<Method>,
     ) -> Result<Shown, BrokerError> {
-        let Shown { challenge, signed, .. } = self.get_challenge(caller, id).await?;
+        let Shown {
+            challenge, signed, ..
+        } = self.get_challenge(caller, id).await?;
         if challenge.outcome.is_some() {
             return Err(already_decided(&challenge));
         }
@@ -195,7 +197,9 @@ impl Broker {
         typed: &str,
     ) -> Result<Shown, BrokerError> {
         check_typed(typed)?;
-        let Shown { challenge, signed, .. } = self.get_challenge(caller, id).await?;
+        let Shown {
+            challenge, signed, ..
+        } = self.get_challenge(caller, id).await?;
         if challenge.outcome.is_some() {
             return Err(already_decided(&challenge));
         }
@@ -258,7 +262,10 @@ impl Broker {
             Method::Totp => {
                 let code = typed_totp(typed)?;
                 let typed = self.keyring.code_hash(owner, &code);
-                let account = self.store.account(challenge.tenant, &challenge.user).await?;
+                let account = self
+                    .store
+                    .account(challenge.tenant, &challenge.user)
+                    .await?;
                 let mut valid = Vec::new();
                 for app in account.totps.iter().filter(|app| app.confirmed) {
                     valid.extend(self.totp_candidates(owner, app, now)?);
@@ -268,9 +275,9 @@ impl Broker {
             Method::RecoveryCode => {
                 let code = secret_code::normalise_recovery(typed)
                     .ok_or_else(|| Invalid::new("code", "must be a recovery code"))?;
-                let hash =
-                    self.keyring
-                        .recovery_hash(challenge.tenant, &challenge.user, &code);
+                let hash = self
+                    .keyring
+                    .recovery_hash(challenge.tenant, &challenge.user, &code);
                 Ok(Guess::RecoveryCode(hash))
             }
             Method::Push | Method::RememberedBrowser => Err(BrokerError::NoCodeExpected),

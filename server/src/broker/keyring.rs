@@ -82,7 +82,11 @@ impl MasterKey {
         Ok(out)
     }
 
-    pub(super) fn open(&self, label: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
+    pub(super) fn open(
+        &self,
+        label: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
         let wrong = || {
             BrokerError::Internal("the master key does not open what is stored: wrong key?".into())
         };

@@ -87,7 +87,8 @@ impl Broker {
             TextState::Delivered => (DeliveryState::Fetched, String::new()),
             TextState::Failed { reason } => (DeliveryState::Failed, reason.clone()),
         };
-        self.metrics.text_receipt(&receipt.gateway, state == DeliveryState::Fetched);
+        self.metrics
+            .text_receipt(&receipt.gateway, state == DeliveryState::Fetched);
         let now = self.now();
         let noted = self
             .store
@@ -224,7 +225,8 @@ impl Broker {
         let started = self.clock.now_ms();
         let outcome = courier.send(&text).await;
         let took = Duration::from_millis(self.clock.now_ms().saturating_sub(started));
-        self.metrics.texted(kind(&job.purpose), outcome.name(), took);
+        self.metrics
+            .texted(kind(&job.purpose), outcome.name(), took);
         tracing::debug!(text = %job.id, outcome = outcome.name(), "a text was tried");
         Ok(match outcome {
             TextOutcome::Accepted { .. } => {

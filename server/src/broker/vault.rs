@@ -88,11 +88,7 @@ impl Keyring {
 
     /// What a recovery code of this user must give.
     pub(super) fn recovery_hash(&self, tenant: TenantId, user: &UserId, code: &str) -> CodeHash {
-        let parts: [&[u8]; 3] = [
-            tenant.as_bytes(),
-            user.as_str().as_bytes(),
-            code.as_bytes(),
-        ];
+        let parts: [&[u8]; 3] = [tenant.as_bytes(), user.as_str().as_bytes(), code.as_bytes()];
         CodeHash(self.master.keyed_hash("recovery-code", &parts))
     }
 

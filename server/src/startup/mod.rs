@@ -255,12 +255,20 @@ impl Server {
             public_url: config.public_url_at(grpc.1),
         };
         let broker = Broker::new(store, clock, keyring, identity, Arc::new(Metrics::new()?));
+        let texts = Arc::new(texts);
+        broker.text_by(texts.clone());
+        let told = Arc::downgrade(&broker);
+        texts.on_receipt(Arc::new(move |receipt| {
+            if let Some(broker) = told.upgrade() {
+                broker.take_receipt(&receipt);
+            }
+        }));
         let health = HealthReporter::new();
         let routes = api::services(&broker, health.clone(), api_limits(&config))?;
         Ok(Self {
             broker,
             gateways,
-            texts: Arc::new(texts),
+            texts,
             config,
             grpc,
             http,
@@ -308,6 +316,8 @@ impl Server {
         for gateway in [PushGateway::Apns, PushGateway::Fcm] {
             background.spawn(broker.clone().run_dispatch(gateway, gateways.clone()));
         }
+        background.spawn(broker.clone().run_fallback());
+        background.spawn(broker.clone().run_texts());
         background.spawn(texts.clone().run(stop.clone()));
         let mut watching = tokio::task::JoinSet::new();
         for tls in tls {
