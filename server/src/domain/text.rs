@@ -19,7 +19,7 @@ pub enum TextPurpose {
 }
 
 /// What happened to an account, for its owner to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A phone was registered.
     DeviceAdded,

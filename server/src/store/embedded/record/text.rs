@@ -1,0 +1,99 @@
+//! Text messages intended.
+
+use prost::Message;
+
+use super::{BadRecord, Record, at, id16};
+use crate::domain::{
+    ids::{AuthenticatorId, ChallengeId, TenantId, TextId, UserId},
+    text::{Notice, TextJob, TextPurpose},
+};
+
+numbered!(notice_to notice_from Notice {
+    Notice::DeviceAdded = 1, Notice::DeviceRemoved = 2, Notice::PhoneAdded = 3,
+    Notice::PhoneRemoved = 4, Notice::TotpAdded = 5, Notice::TotpRemoved = 6,
+    Notice::RecoveryCodesCreated = 7, Notice::RecoveryCodesRemoved = 8,
+    Notice::AccountLocked = 9, Notice::AccountReset = 10,
+});
+
+const SIGN_IN_CODE: u32 = 1;
+const CONFIRM_NUMBER: u32 = 2;
+const NOTICE: u32 = 3;
+
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::store::embedded) struct StoredTextJob {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    due: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    tenant: Vec<u8>,
+    #[prost(string, tag = "4")]
+    user: String,
+    #[prost(bytes = "vec", tag = "5")]
+    phone: Vec<u8>,
+    #[prost(uint32, tag = "6")]
+    purpose: u32,
+    /// Of a code for a sign-in.
+    #[prost(bytes = "vec", tag = "7")]
+    challenge: Vec<u8>,
+    /// Of a notice.
+    #[prost(uint32, tag = "8")]
+    notice: u32,
+    #[prost(bytes = "vec", tag = "9")]
+    seed: Vec<u8>,
+    #[prost(bytes = "vec", tag = "10")]
+    sealed_number: Vec<u8>,
+    #[prost(uint32, tag = "11")]
+    attempts: u32,
+    #[prost(uint64, tag = "12")]
+    expire_time: u64,
+}
+
+impl Record for TextJob {
+    type Stored = StoredTextJob;
+
+    fn store(&self) -> StoredTextJob {
+        let (purpose, challenge, notice) = match &self.purpose {
+            TextPurpose::SignInCode(id) => (SIGN_IN_CODE, id.as_bytes().to_vec(), 0),
+            TextPurpose::ConfirmNumber => (CONFIRM_NUMBER, Vec::new(), 0),
+            TextPurpose::Notice(notice) => (NOTICE, Vec::new(), notice_to(*notice)),
+        };
+        StoredTextJob {
+            id: self.id.as_bytes().to_vec(),
+            due: self.due.as_millis(),
+            tenant: self.tenant.as_bytes().to_vec(),
+            user: self.user.as_str().to_owned(),
+            phone: self.phone.as_bytes().to_vec(),
+            purpose,
+            challenge,
+            notice,
+            seed: self.seed.to_vec(),
+            sealed_number: self.sealed_number.clone(),
+            attempts: self.attempts,
+            expire_time: self.expire_time.as_millis(),
+        }
+    }
+
+    fn load(stored: StoredTextJob) -> Result<Self, BadRecord> {
+        let purpose = match stored.purpose {
+            SIGN_IN_CODE => {
+                TextPurpose::SignInCode(ChallengeId::from_bytes(id16(&stored.challenge)?))
+            }
+            CONFIRM_NUMBER => TextPurpose::ConfirmNumber,
+            NOTICE => TextPurpose::Notice(notice_from(stored.notice)?),
+            _ => return Err(BadRecord("unknown TextPurpose")),
+        };
+        Ok(Self {
+            id: TextId::from_bytes(id16(&stored.id)?),
+            due: at(stored.due),
+            tenant: TenantId::from_bytes(id16(&stored.tenant)?),
+            user: UserId::from_stored(stored.user),
+            phone: AuthenticatorId::from_bytes(id16(&stored.phone)?),
+            purpose,
+            seed: id16(&stored.seed)?,
+            sealed_number: stored.sealed_number,
+            attempts: stored.attempts,
+            expire_time: at(stored.expire_time),
+        })
+    }
+}
