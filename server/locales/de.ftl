@@ -11,6 +11,7 @@ phone-removed = { $organisation }: Die Nummer { $number } erhält keine Anmeldec
 totp-added = { $organisation }: Ihrem Konto wurde eine Authenticator-App hinzugefügt. { -not-you }
 totp-removed = { $organisation }: Die Authenticator-App wurde aus Ihrem Konto entfernt. { -not-you }
 recovery-codes-made = { $organisation }: Es gibt neue Wiederherstellungscodes. Die alten gelten nicht mehr. { -not-you }
+recovery-codes-removed = { $organisation }: Ihre Wiederherstellungscodes wurden entfernt und gelten nicht mehr. { -not-you }
 account-locked = { $organisation }: Ihr Konto ist gesperrt. Wenden Sie sich an Ihren Helpdesk.
 account-unlocked = { $organisation }: Ihr Konto ist entsperrt. Sie können sich wieder anmelden. { -not-you }
 account-reset = { $organisation }: Ihre Anmeldemethoden wurden gelöscht. Bitte neu registrieren. { -not-you }

@@ -11,6 +11,7 @@ phone-removed = { $organisation }: the number { $number } will no longer receive
 totp-added = { $organisation }: an authenticator app was added to your account. { -not-you }
 totp-removed = { $organisation }: the authenticator app was removed from your account. { -not-you }
 recovery-codes-made = { $organisation }: new recovery codes were made. The old ones no longer work. { -not-you }
+recovery-codes-removed = { $organisation }: your recovery codes were removed and no longer work. { -not-you }
 account-locked = { $organisation }: your account is locked. Contact your helpdesk.
 account-unlocked = { $organisation }: your account is unlocked. You can sign in again. { -not-you }
 account-reset = { $organisation }: your ways to sign in were erased. Please register them again. { -not-you }

@@ -11,6 +11,7 @@ phone-removed = { $organisation } : le numéro { $number } ne recevra plus vos c
 totp-added = { $organisation } : une application d'authentification a été ajoutée à votre compte. { -not-you }
 totp-removed = { $organisation } : l'application d'authentification a été retirée de votre compte. { -not-you }
 recovery-codes-made = { $organisation } : de nouveaux codes de secours ont été créés, les anciens sont annulés. { -not-you }
+recovery-codes-removed = { $organisation } : vos codes de secours ont été supprimés et ne fonctionnent plus. { -not-you }
 account-locked = { $organisation } : votre compte est verrouillé. Contactez votre helpdesk.
 account-unlocked = { $organisation } : votre compte est déverrouillé. Vous pouvez à nouveau vous connecter. { -not-you }
 account-reset = { $organisation } : vos moyens de connexion ont été effacés. Enregistrez-les à nouveau. { -not-you }

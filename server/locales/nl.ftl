@@ -11,6 +11,7 @@ phone-removed = { $organisation }: het nummer { $number } ontvangt geen aanmeldc
 totp-added = { $organisation }: er is een authenticator-app toegevoegd om u aan te melden. { -not-you }
 totp-removed = { $organisation }: de authenticator-app om u aan te melden is verwijderd. { -not-you }
 recovery-codes-made = { $organisation }: er zijn nieuwe herstelcodes gemaakt. De vorige werken niet meer. { -not-you }
+recovery-codes-removed = { $organisation }: uw herstelcodes zijn verwijderd en werken niet meer. { -not-you }
 account-locked = { $organisation }: uw account is vergrendeld. Neem contact op met uw helpdesk.
 account-unlocked = { $organisation }: uw account is ontgrendeld. U kunt zich weer aanmelden. { -not-you }
 account-reset = { $organisation }: uw aanmeldmethoden zijn gewist. Registreer ze opnieuw. { -not-you }

@@ -9,8 +9,8 @@ use prometheus::{
 
 use crate::domain::{
     challenge::{Method, Outcome},
-    code::{Cap, CodeRefusal},
-    receipt::{final_name, method_name, reason_name},
+    code::CodeRefusal,
+    receipt::{final_name, reason_name},
 };
 
 /// What the broker counts.
@@ -129,34 +129,22 @@ impl Metrics {
     }
 
     pub(crate) fn went_on(&self, method: Method, by: &str) {
-        self.went_on
-            .with_label_values(&[method_name(method), by])
-            .inc();
+        self.went_on.with_label_values(&[method.name(), by]).inc();
     }
 
     pub(crate) fn guessed(&self, method: Method, verdict: &str) {
         self.guesses
-            .with_label_values(&[method_name(method), verdict])
+            .with_label_values(&[method.name(), verdict])
             .inc();
     }
 
     pub(crate) fn code_refused(&self, refusal: CodeRefusal) {
-        let reason = match refusal {
-            CodeRefusal::TooSoon(_) => "too_soon",
-            CodeRefusal::TooManySends => "too_many_sends",
-            CodeRefusal::CoolOff(_) => "cool_off",
-            CodeRefusal::NoAuthenticator => "no_authenticator",
-            CodeRefusal::PromptExpired => "prompt_expired",
-            CodeRefusal::Capped(Cap::Number, _) => "number_cap",
-            CodeRefusal::Capped(Cap::Range, _) => "range_cap",
-            CodeRefusal::Capped(Cap::Tenant, _) => "tenant_cap",
-            CodeRefusal::PromptBudget(_) => "prompt_budget",
-        };
+        let reason = refusal.name();
         self.codes_refused.with_label_values(&[reason]).inc();
     }
 
     pub(crate) fn country_refused(&self) {
-        self.codes_refused.with_label_values(&["country"]).inc();
+        self.codes_refused.with_label_values(&["COUNTRY"]).inc();
     }
 
     pub(crate) fn range_alarm(&self) {

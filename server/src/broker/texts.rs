@@ -323,6 +323,7 @@ fn spoken(notice: &Notice) -> texts::Notice {
         Notice::TotpAdded => texts::Notice::TotpAdded,
         Notice::TotpRemoved => texts::Notice::TotpRemoved,
         Notice::RecoveryCodesCreated => texts::Notice::RecoveryCodesMade,
+        Notice::RecoveryCodesRemoved => texts::Notice::RecoveryCodesRemoved,
         Notice::AccountLocked => texts::Notice::AccountLocked,
         Notice::AccountReset => texts::Notice::AccountReset,
     }

@@ -93,6 +93,18 @@ pub enum LockReason {
     Operator,
 }
 
+impl LockReason {
+    /// Its name, for the audit trail.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooManyFailures => "TOO_MANY_FAILURES",
+            Self::FraudReported => "FRAUD_REPORTED",
+            Self::Operator => "OPERATOR",
+        }
+    }
+}
+
 /// An account that nobody can sign in to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lock {
@@ -568,6 +580,11 @@ impl Account {
             }
         };
         let id = phone.id;
+        // Another one is known by now: the code was made for a number that
+        // will not be there.
+        if order.code.phone != id {
+            return Err(AccountRefusal::NotSent(CodeRefusal::NoAuthenticator));
+        }
         let codes = phone
             .confirming
             .get_or_insert_with(|| Codes::new(&rules.codes));

@@ -28,6 +28,20 @@ pub enum Method {
     RememberedBrowser,
 }
 
+impl Method {
+    /// Its name in the contract, without its prefix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "PUSH",
+            Self::Sms => "SMS",
+            Self::Totp => "TOTP",
+            Self::RecoveryCode => "RECOVERY_CODE",
+            Self::RememberedBrowser => "REMEMBERED_BROWSER",
+        }
+    }
+}
+
 /// The road by which a prompt travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
@@ -237,6 +251,8 @@ pub enum Event {
     LockOut,
     /// No device that was asked has a stream open.
     NobodyListens,
+    /// Everything the user could answer with was taken away.
+    NothingLeft,
 }
 
 /// What became of an event.
@@ -276,6 +292,20 @@ impl Challenge {
             .find(|delivery| delivery.device == device)
     }
 
+    /// Whether `device` (or, of a text message, the number) was asked or sent a
+    /// code that still counts.
+    #[must_use]
+    pub fn depends_on(&self, device: DeviceId) -> bool {
+        self.deliveries
+            .iter()
+            .any(|delivery| delivery.device == device)
+            || self
+                .codes
+                .sent
+                .as_ref()
+                .is_some_and(|sent| sent.phone.as_bytes() == device.as_bytes())
+    }
+
     /// Whether every prompt and text has failed, for certain, and no other way of
     /// answering was chosen.
     #[must_use]
@@ -303,7 +333,8 @@ impl Challenge {
                 | Event::Supersede
                 | Event::DeviceGone(_)
                 | Event::LockOut
-                | Event::NobodyListens => Verdict::Expired,
+                | Event::NobodyListens
+                | Event::NothingLeft => Verdict::Expired,
             };
         }
         match event {
@@ -331,6 +362,13 @@ impl Challenge {
                     return Verdict::Pending;
                 }
                 self.nobody_left(now, receipt_key_id)
+            }
+            Event::NothingLeft => {
+                self.deliveries.clear();
+                self.codes.sent = None;
+                self.fallback_time = None;
+                self.end(Final::Denied, Reason::Unreachable, now, receipt_key_id);
+                Verdict::Recorded
             }
             // A page that is told at once can offer another way at once. The
             // price: a user who would have opened the app unasked, within the
@@ -452,6 +490,9 @@ impl Challenge {
         rules: &Policy,
         now: Timestamp,
     ) -> Result<(), CodeRefusal> {
+        if !account.can_answer_by(method, rules) {
+            return Err(CodeRefusal::NoAuthenticator);
+        }
         if let Some(order) = order {
             account.admit_code(now)?;
             let phone = account.phone_for_codes(&rules.sms);
@@ -470,7 +511,7 @@ impl Challenge {
                 update_time: now,
                 pushed: false,
             });
-        } else if method == Method::Sms || !account.can_answer_by(method, rules) {
+        } else if method == Method::Sms {
             return Err(CodeRefusal::NoAuthenticator);
         }
         self.method = method;

@@ -100,6 +100,24 @@ pub enum CodeRefusal {
     PromptBudget(Timestamp),
 }
 
+impl CodeRefusal {
+    /// Its name, for the audit trail.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooSoon(_) => "TOO_SOON",
+            Self::TooManySends => "TOO_MANY_SENDS",
+            Self::CoolOff(_) => "COOL_OFF",
+            Self::NoAuthenticator => "NO_AUTHENTICATOR",
+            Self::PromptExpired => "PROMPT_EXPIRED",
+            Self::Capped(Cap::Number, _) => "NUMBER_CAP",
+            Self::Capped(Cap::Range, _) => "RANGE_CAP",
+            Self::Capped(Cap::Tenant, _) => "TENANT_CAP",
+            Self::PromptBudget(_) => "PROMPT_BUDGET",
+        }
+    }
+}
+
 /// Which limit on text messages was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cap {

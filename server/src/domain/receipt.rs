@@ -65,7 +65,7 @@ fn claims(
     put("tenant", json!(challenge.tenant.to_string()));
     put("decision", json!(final_name(outcome.state)));
     put("reason", json!(reason_name(outcome.reason)));
-    put("method", json!(method_name(challenge.method)));
+    put("method", json!(challenge.method.name()));
     put(
         "challenge_body",
         json!(URL_SAFE_NO_PAD.encode(&signed.body)),
@@ -166,17 +166,5 @@ pub fn reason_name(reason: Reason) -> &'static str {
         Reason::LockedOut => "LOCKED_OUT",
         Reason::RememberedBrowser => "REMEMBERED_BROWSER",
         Reason::Policy => "POLICY",
-    }
-}
-
-/// The method's name in the contract, without its prefix.
-#[must_use]
-pub fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::Push => "PUSH",
-        Method::Sms => "SMS",
-        Method::Totp => "TOTP",
-        Method::RecoveryCode => "RECOVERY_CODE",
-        Method::RememberedBrowser => "REMEMBERED_BROWSER",
     }
 }

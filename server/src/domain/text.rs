@@ -35,6 +35,8 @@ pub enum Notice {
     TotpRemoved,
     /// New recovery codes were made.
     RecoveryCodesCreated,
+    /// The recovery codes were removed.
+    RecoveryCodesRemoved,
     /// The account was locked.
     AccountLocked,
     /// The service desk took all authenticators away.

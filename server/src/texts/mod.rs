@@ -92,6 +92,8 @@ pub enum Notice {
     TotpRemoved,
     /// Recovery codes were made; those before are void.
     RecoveryCodesMade,
+    /// The recovery codes were removed.
+    RecoveryCodesRemoved,
     /// No more sign-ins until somebody unlocks the account.
     AccountLocked,
     /// Sign-ins are possible again.
@@ -148,6 +150,7 @@ pub fn notice(language: Language, notice: &Notice, organisation: &str) -> String
         Notice::TotpAdded => ("totp-added", None),
         Notice::TotpRemoved => ("totp-removed", None),
         Notice::RecoveryCodesMade => ("recovery-codes-made", None),
+        Notice::RecoveryCodesRemoved => ("recovery-codes-removed", None),
         Notice::AccountLocked => ("account-locked", None),
         Notice::AccountUnlocked => ("account-unlocked", None),
         Notice::AccountReset => ("account-reset", None),

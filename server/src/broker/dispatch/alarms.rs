@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn coming_and_going_is_recorded_but_not_without_end() {
         let alarm = CredentialAlarm {
-            gateway: PushGateway::Apns,
+            gateway: PushGateway::Apns.into(),
             credential: "TEAM/KEY".into(),
             reason: "InvalidProviderToken".into(),
             since_ms: 0,

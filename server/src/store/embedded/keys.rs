@@ -4,8 +4,10 @@
 use crate::domain::{
     api_key::ApiKeyId,
     device::PushGateway,
-    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
     push::PushJob,
+    spending::Tag,
+    text::TextJob,
     time::Timestamp,
 };
 
@@ -25,6 +27,10 @@ const PENDING_OF: u8 = b'p';
 const EXPIRY: u8 = b'E';
 const IDEMPOTENCY: u8 = b'I';
 const OUTBOX: u8 = b'O';
+const ACCOUNT: u8 = b'U';
+const FALLBACK: u8 = b'F';
+const TEXTS: u8 = b'X';
+const METER: u8 = b'M';
 const AUDIT: u8 = b'A';
 const AUDIT_HEAD: u8 = b'a';
 
@@ -138,7 +144,7 @@ pub(super) fn expiries() -> Vec<u8> {
     key(EXPIRY, &[])
 }
 
-/// Reads an [`expiry`] key back.
+/// Reads an [`expiry`] or [`fallback`] key back.
 pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, ChallengeId)> {
     let (at, rest) = key.get(1..)?.split_first_chunk::<8>()?;
     let (tenant, rest) = rest.split_first_chunk::<16>()?;
@@ -147,6 +153,54 @@ pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, Challenge
         Timestamp::from_millis(u64::from_be_bytes(*at)),
         TenantId::from_bytes(*tenant),
         ChallengeId::from_bytes(*id),
+    ))
+}
+
+/// Where a challenge turns into a text message; otherwise like [`expiry`].
+pub(super) fn fallback(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(FALLBACK, &[&time(at), tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn fallbacks() -> Vec<u8> {
+    key(FALLBACK, &[])
+}
+
+pub(super) fn account(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(ACCOUNT, &[tenant.as_bytes(), &user.digest()])
+}
+
+/// What a meter of text messages stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Metered<'a> {
+    Number(&'a Tag),
+    Range(&'a Tag),
+    Tenant,
+}
+
+pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
+    let (kind, tag): (u8, &[u8]) = match of {
+        Metered::Number(tag) => (1, tag),
+        Metered::Range(tag) => (2, tag),
+        Metered::Tenant => (3, &[]),
+    };
+    key(METER, &[tenant.as_bytes(), &[kind], tag])
+}
+
+pub(super) fn texts() -> Vec<u8> {
+    key(TEXTS, &[])
+}
+
+pub(super) fn text(job: &TextJob) -> Vec<u8> {
+    key(TEXTS, &[&time(job.due), job.id.as_bytes()])
+}
+
+/// Reads the due time and id of a [`text`] key.
+pub(super) fn parse_text(key: &[u8]) -> Option<(Timestamp, TextId)> {
+    let (due, rest) = key.get(1..)?.split_first_chunk::<8>()?;
+    let (id, _) = rest.split_first_chunk::<16>()?;
+    Some((
+        Timestamp::from_millis(u64::from_be_bytes(*due)),
+        TextId::from_bytes(*id),
     ))
 }
 

@@ -1,7 +1,10 @@
 //! The embedded engine behind the trait: typed rows over one ordered tree.
 
+mod accounts;
 mod audit;
 mod challenges;
+mod claims;
+mod codes;
 mod expiry;
 mod installation;
 mod keys;
@@ -11,29 +14,34 @@ mod registration;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
 };
 
+use accounts::Doing;
 use async_trait::async_trait;
-use outbox::Claims;
+use claims::Claims;
 
 use super::{
-    Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Store,
-    StoreError,
+    AccountChanged, Created, Decided, GoOn, Guessed, Hint, Listener, NewChallenge, PushResult,
+    Redeemed, Removed, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
 use crate::domain::{
+    account::{Account, AccountChange},
     api_key::{ApiKey, ApiKeyId},
     audit::{By, Entry},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
+    code::Guess,
     device::{Device, PushGateway, PushRegistration},
-    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
     push::PushJob,
     signing_key::SigningKey,
     tenant::Tenant,
+    text::TextJob,
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -57,7 +65,8 @@ impl Hints {
 pub struct EmbeddedStore {
     engine: Engine,
     hints: Hints,
-    claims: Claims,
+    pushes: Claims<PushId>,
+    texts: Claims<TextId>,
 }
 
 impl EmbeddedStore {
@@ -81,7 +90,8 @@ impl EmbeddedStore {
         Self {
             engine,
             hints: Hints::default(),
-            claims: Claims::default(),
+            pushes: Claims::default(),
+            texts: Claims::default(),
         }
     }
 
@@ -361,21 +371,15 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<PushJob>, StoreError> {
-        Ok(read!(self, |rows| outbox::claim(
-            rows,
-            &self.claims,
-            gateway,
-            now,
-            limit
-        )))
+        let outbox = outbox::of(gateway);
+        Ok(read!(self, |rows| self
+            .pushes
+            .claim(rows, &outbox, now, limit)))
     }
 
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError> {
-        Ok(read!(self, |rows| outbox::next(
-            rows,
-            &self.claims,
-            gateway
-        )))
+        let outbox = outbox::of(gateway);
+        Ok(read!(self, |rows| self.pushes.next(rows, &outbox)))
     }
 
     async fn finish_push(
@@ -385,7 +389,7 @@ impl Store for EmbeddedStore {
         unheard: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
-        let claims = self.claims.clone();
+        let claims = self.pushes.clone();
         // Only a failed prompt can end a challenge; nothing else is waited for.
         let may_end = unheard.is_some()
             && matches!(
@@ -396,7 +400,7 @@ impl Store for EmbeddedStore {
                 }
             );
         let step = move |tx: &mut Tx<'_>, hints: &Hints| {
-            outbox::finish(tx, hints, claims, &job, &result, unheard.as_deref(), now)
+            outbox::finish(tx, hints, &claims, &job, &result, unheard.as_deref(), now)
         };
         if may_end {
             self.write(step).await
@@ -404,6 +408,120 @@ impl Store for EmbeddedStore {
             self.write_lazy(move |tx, hints| step(tx, hints).map(drop))?;
             Ok(None)
         }
+    }
+
+    async fn account(&self, tenant: TenantId, user: &UserId) -> Result<Account, StoreError> {
+        let user = user.clone();
+        read!(self, |rows| accounts::load(rows, tenant, &user))
+    }
+
+    async fn change_account(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        change: AccountChange,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<AccountChanged, StoreError> {
+        self.write(move |tx, hints| {
+            let doing = Doing {
+                now,
+                receipt_key_id: &receipt_key_id,
+                by: &by,
+            };
+            accounts::change(tx, hints, tenant, &user, change, doing)
+        })
+        .await
+    }
+
+    async fn go_on(&self, go_on: GoOn) -> Result<WentOn, StoreError> {
+        self.write(move |tx, hints| codes::go_on(tx, hints, &go_on))
+            .await
+    }
+
+    async fn guess(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        guess: Guess,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Option<Guessed>, StoreError> {
+        self.write(move |tx, hints| {
+            let doing = Doing {
+                now,
+                receipt_key_id: &receipt_key_id,
+                by: &by,
+            };
+            codes::guess(tx, hints, tenant, id, &guess, doing)
+        })
+        .await
+    }
+
+    async fn fallbacks_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(TenantId, ChallengeId)>, StoreError> {
+        Ok(read!(self, |rows| codes::fallbacks_due(rows, now, limit)))
+    }
+
+    async fn next_fallback(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read!(self, |rows| codes::next_fallback(rows)))
+    }
+
+    async fn claim_texts(&self, now: Timestamp, limit: usize) -> Result<Vec<TextJob>, StoreError> {
+        let outbox = texts::outbox();
+        Ok(read!(self, |rows| self
+            .texts
+            .claim(rows, &outbox, now, limit)))
+    }
+
+    async fn next_text(&self) -> Result<Option<Timestamp>, StoreError> {
+        let outbox = texts::outbox();
+        Ok(read!(self, |rows| self.texts.next(rows, &outbox)))
+    }
+
+    async fn finish_text(
+        &self,
+        job: TextJob,
+        result: TextResult,
+        unheard: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let claims = self.texts.clone();
+        // Only a failed code can end a challenge; nothing else is waited for.
+        let may_end = unheard.is_some()
+            && matches!(
+                &result,
+                TextResult::Finished(Some((DeliveryState::Failed, _)))
+            );
+        let step = move |tx: &mut Tx<'_>, hints: &Hints| {
+            texts::finish(tx, hints, &claims, &job, &result, unheard.as_deref(), now)
+        };
+        if may_end {
+            self.write(step).await
+        } else {
+            self.write_lazy(move |tx, hints| step(tx, hints).map(drop))?;
+            Ok(None)
+        }
+    }
+
+    fn note_text_receipt(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        phone: AuthenticatorId,
+        state: DeliveryState,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let phone = texts::of_phone(phone);
+        self.write_lazy(move |tx, hints| {
+            challenges::note_delivery(tx, hints, tenant, id, phone, state, &reason, now)
+        })
     }
 
     async fn note(&self, entry: Entry) -> Result<(), StoreError> {

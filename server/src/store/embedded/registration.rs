@@ -1,20 +1,24 @@
 //! Tickets and devices.
 
-use super::{audit::note, challenges, keys, rows};
+use super::{
+    Hints,
+    accounts::{self, Doing},
+    audit::note,
+    keys, rows, texts,
+};
 use crate::{
     domain::{
         audit::{Actor, By},
-        challenge::{Event, Verdict},
+        challenge::Event,
         device::{Device, PushRegistration},
         ids::{DeviceId, EnrollmentId, TenantId, UserId},
         policy::MAX_DEVICES_PER_USER,
+        text::Notice,
         ticket::{Ticket, TicketCode, TicketState, Try},
         time::Timestamp,
     },
     store::{Hint, Redeemed, Removed, StoreError, TokenVerdict, engine::Tx},
 };
-
-use super::Hints;
 
 pub(super) fn add_ticket(
     tx: &mut Tx<'_>,
@@ -147,6 +151,14 @@ pub(super) fn redeem(
         device.id,
         &device.user,
     )?;
+    notify(
+        tx,
+        hints,
+        device.tenant,
+        &device.user,
+        Notice::DeviceAdded(device.display_name.clone()),
+        now,
+    )?;
     Ok(Redeemed::Registered {
         device: Box::new(device),
         issued: ticket.create_time,
@@ -185,33 +197,65 @@ pub(super) fn remove_device(
         Some(device) if device.tenant == tenant && &device.user == user => device,
         _ => return Ok(Removed::NotFound),
     };
+    drop_device(tx, &device, now, by)?;
+    let doing = Doing {
+        now,
+        receipt_key_id,
+        by,
+    };
+    let met = accounts::tell_pending(tx, hints, tenant, user, doing, |challenge| {
+        challenge.depends_on(id).then_some(Event::DeviceGone(id))
+    })?;
+    notify(
+        tx,
+        hints,
+        tenant,
+        user,
+        Notice::DeviceRemoved(device.display_name.clone()),
+        now,
+    )?;
+    Ok(Removed::Done {
+        ended: met.ended,
+        dropped: met.dropped,
+    })
+}
+
+/// Takes a device away.
+pub(super) fn drop_device(
+    tx: &mut Tx<'_>,
+    device: &Device,
+    now: Timestamp,
+    by: &By,
+) -> Result<(), StoreError> {
     tx.delete(keys::device(device.id));
-    tx.delete(keys::device_of(tenant, user, device.id));
-    note(tx, now, Some(tenant), by, "device.removed", device.id, user)?;
-    let mut ended = Vec::new();
-    let mut dropped = Vec::new();
-    for mut challenge in challenges::pending_of(tx, tenant, user)? {
-        if challenge.delivery_mut(id).is_none() {
-            continue;
-        }
-        match challenge.apply(Event::DeviceGone(id), now, receipt_key_id) {
-            Verdict::Recorded => {
-                challenges::settle(tx, hints, &challenge, now, by)?;
-                ended.push(challenge);
-            }
-            Verdict::Expired => {
-                challenges::settle(tx, hints, &challenge, now, &By::broker())?;
-                ended.push(challenge);
-            }
-            Verdict::Pending => {
-                rows::save(tx, keys::challenge(tenant, challenge.id), &challenge);
-                hints.after_commit(tx, Hint::Challenge(challenge.id));
-                dropped.push(challenge.id);
-            }
-            Verdict::AlreadyDecided | Verdict::NotAsked => {}
-        }
+    tx.delete(keys::device_of(device.tenant, &device.user, device.id));
+    let tenant = Some(device.tenant);
+    note(
+        tx,
+        now,
+        tenant,
+        by,
+        "device.removed",
+        device.id,
+        &device.user,
+    )
+}
+
+/// Tells the user's numbers of a device that came or went.
+fn notify(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    tenant: TenantId,
+    user: &UserId,
+    notice: Notice,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let account = accounts::load(tx, tenant, user)?;
+    if !account.phones.is_empty() {
+        let rules = accounts::rules(tx, tenant)?;
+        texts::notify(tx, hints, &account, &rules, notice, None, &[], now);
     }
-    Ok(Removed::Done { ended, dropped })
+    Ok(())
 }
 
 pub(super) fn replace_push(

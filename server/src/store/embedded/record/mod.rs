@@ -37,10 +37,14 @@ macro_rules! numbered {
     };
 }
 
+mod account;
 mod challenge;
+mod code;
 mod device;
 mod installation;
 mod push;
+mod spending;
+mod text;
 mod ticket;
 
 /// Version of every value written today.
