@@ -19,6 +19,15 @@ pub enum BrokerError {
     /// A field can't be accepted.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// Several fields can't be accepted.
+    #[error("{}", several(.0))]
+    InvalidFields(Vec<Invalid>),
+    /// The rules were changed since the caller read them.
+    #[error("the policy has changed since: it is at version {version}")]
+    VersionChanged {
+        /// The present version.
+        version: u64,
+    },
     /// The `request_id` came before with other content.
     #[error("this request_id was used for another request")]
     RequestIdReused,
@@ -77,6 +86,11 @@ pub enum BrokerError {
     /// A fault of the broker's own; the text is for its log.
     #[error("internal fault: {0}")]
     Internal(String),
+}
+
+fn several(faults: &[Invalid]) -> String {
+    let faults: Vec<_> = faults.iter().map(Invalid::to_string).collect();
+    faults.join("; ")
 }
 
 impl From<StoreError> for BrokerError {

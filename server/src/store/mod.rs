@@ -21,10 +21,10 @@ use crate::domain::{
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
-    policy::PendingLimit,
+    policy::{PendingLimit, Policy},
     push::PushJob,
     signing_key::SigningKey,
-    tenant::Tenant,
+    tenant::{PolicyVersion, Tenant},
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -128,6 +128,17 @@ pub enum Redeemed {
     TooManyDevices,
 }
 
+/// What became of a change of rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// As stored, with its new version.
+    Done(Box<Policy>),
+    /// The present version is another one.
+    VersionChanged(u64),
+    /// There is no such organisation.
+    NotFound,
+}
+
 /// What became of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removed {
@@ -205,6 +216,25 @@ pub trait Store: Send + Sync {
         after: Option<TenantId>,
         limit: usize,
     ) -> Result<Vec<Tenant>, StoreError>;
+    /// Replaces the rules of an organisation if `expected` is their version; that
+    /// of `policy` is ignored. `why` follows the version in the audit entry.
+    async fn replace_policy(
+        &self,
+        id: TenantId,
+        expected: u64,
+        policy: Policy,
+        why: String,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Replaced, StoreError>;
+    /// The rules as they were, before version `before` if there is one, newest
+    /// first.
+    async fn policy_versions(
+        &self,
+        id: TenantId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PolicyVersion>, StoreError>;
 
     /// Adds an API key.
     async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError>;

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use outbox::Claims;
 
 use super::{
-    Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Store,
+    Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Replaced, Store,
     StoreError,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
@@ -31,9 +31,10 @@ use crate::domain::{
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     device::{Device, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    policy::Policy,
     push::PushJob,
     signing_key::SigningKey,
-    tenant::Tenant,
+    tenant::{PolicyVersion, Tenant},
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -163,6 +164,32 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Tenant>, StoreError> {
         read!(self, |rows| installation::tenants(rows, after, limit))
+    }
+
+    async fn replace_policy(
+        &self,
+        id: TenantId,
+        expected: u64,
+        policy: Policy,
+        why: String,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Replaced, StoreError> {
+        self.write(move |tx, _| {
+            installation::replace_policy(tx, id, expected, policy, &why, now, &by)
+        })
+        .await
+    }
+
+    async fn policy_versions(
+        &self,
+        id: TenantId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PolicyVersion>, StoreError> {
+        read!(self, |rows| installation::policy_versions(
+            rows, id, before, limit
+        ))
     }
 
     async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError> {

@@ -3,20 +3,19 @@
 use prost::Message;
 
 use super::{
-    BadRecord, Record, algorithm_to, at, id16, protection_from, protection_to, public_key,
+    BadRecord, Record, algorithm_to, at, id16, method_from, method_to, protection_from,
+    protection_to, public_key,
 };
 use crate::domain::{
     api_key::ApiKeyId,
     challenge::{
-        Challenge, Delivery, DeliveryState, DeviceProof, Final, Method, Outcome, Reason, Road,
-        SignedBody,
+        Challenge, Delivery, DeliveryState, DeviceProof, Final, Outcome, Reason, Road, SignedBody,
     },
     device::PushGateway,
     ids::{ChallengeId, DeviceId, TenantId, UserId},
     response::UserVerification,
 };
 
-numbered!(method_to method_from Method { Method::Push = 1, Method::Sms = 2, Method::Totp = 3, Method::RecoveryCode = 4, Method::RememberedBrowser = 5 });
 numbered!(verification_to verification_from UserVerification {
     UserVerification::None = 1, UserVerification::Pin = 2, UserVerification::Biometric = 3,
 });
