@@ -17,6 +17,7 @@ mod enrolment;
 mod keys;
 mod layering;
 mod operations;
+mod policy;
 mod push;
 mod restart;
 mod sealed;

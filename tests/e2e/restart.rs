@@ -40,6 +40,7 @@ impl Installation {
                     number_matching: matching.into(),
                     ..v1::TenantPolicy::default()
                 }),
+                ..v1::CreateTenantRequest::default()
             })
             .await
             .unwrap()

@@ -61,14 +61,15 @@ impl Rig {
             display_name: display_name.into(),
             policy: Some(v1::TenantPolicy {
                 number_matching: v1::NumberMatching::Off.into(),
-                encrypted_prompts,
+                encrypted_prompts: Some(encrypted_prompts),
                 ..v1::TenantPolicy::default()
             }),
+            ..v1::CreateTenantRequest::default()
         };
         let made = self.broker.admin().create_tenant(request).await.unwrap();
         let tenant = made.into_inner().tenant.unwrap();
         let policy = tenant.policy.unwrap();
-        assert_eq!(policy.encrypted_prompts, encrypted_prompts);
+        assert_eq!(policy.encrypted_prompts(), encrypted_prompts);
         let (api_key, api_key_id) = self.broker.api_key(&tenant.tenant_id, v1::Role::Idp).await;
         Tenant {
             id: tenant.tenant_id,

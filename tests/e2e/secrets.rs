@@ -30,6 +30,7 @@ impl Stage {
                 number_digits: 6,
                 ..v1::TenantPolicy::default()
             }),
+            ..v1::CreateTenantRequest::default()
         };
         let tenant = admin.create_tenant(request).await.unwrap().into_inner();
         let tenant_id = tenant.tenant.unwrap().tenant_id;

@@ -225,6 +225,8 @@ impl TestBroker {
             .create_tenant(v1::CreateTenantRequest {
                 display_name: "Eagle IT BVBA".into(),
                 policy: Some(policy),
+                country: "BE".into(),
+                ..v1::CreateTenantRequest::default()
             })
             .await
             .unwrap()

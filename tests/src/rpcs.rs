@@ -111,7 +111,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         ("AdminService", "CreateTenant") => {
             let request = v1::CreateTenantRequest {
                 display_name: "Another".into(),
-                policy: None,
+                ..v1::CreateTenantRequest::default()
             };
             (Caller::Installation, request.encode_to_vec())
         }
@@ -120,6 +120,40 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             (Caller::Admin, request.encode_to_vec())
         }
         ("AdminService", "ListTenants") => (Caller::Admin, Vec::new()),
+        ("AdminService", "GetPolicy") => {
+            let request = v1::GetPolicyRequest { tenant_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "UpdatePolicy") => {
+            let request = v1::UpdatePolicyRequest {
+                tenant_id,
+                policy: Some(v1::TenantPolicy {
+                    browser_days: Some(7),
+                    ..v1::TenantPolicy::default()
+                }),
+                ..v1::UpdatePolicyRequest::default()
+            };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "ListPolicyVersions") => {
+            let request = v1::ListPolicyVersionsRequest {
+                tenant_id,
+                ..v1::ListPolicyVersionsRequest::default()
+            };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "ListPolicyPresets") => (Caller::Admin, Vec::new()),
+        ("AdminService", "ListDevices") => {
+            let request = v1::ListDevicesRequest { tenant_id, user_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "RemoveDevice") => {
+            let request = v1::RemoveDeviceRequest {
+                tenant_id,
+                device_id: own.neighbour.device_id().into(),
+            };
+            (Caller::Admin, request.encode_to_vec())
+        }
         ("AdminService", "CreateApiKey") => {
             let request = v1::CreateApiKeyRequest {
                 tenant_id,
@@ -235,10 +269,38 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
                 v1::RespondRequest { response }.encode_to_vec()
             })
             .collect(),
-        "GetTenant" | "ListApiKeys" => tenants
+        // These have it in the same field.
+        "GetTenant" | "ListApiKeys" | "GetPolicy" | "UpdatePolicy" | "ListPolicyVersions" => {
+            tenants
+                .into_iter()
+                .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
+                .collect()
+        }
+        "ListDevices" => tenants
             .into_iter()
-            .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
+            .map(|tenant_id| {
+                let user_id = "tom".into();
+                v1::ListDevicesRequest { tenant_id, user_id }.encode_to_vec()
+            })
             .collect(),
+        "RemoveDevice" => {
+            let mine = own.tenant.id.as_str();
+            [
+                (mine, unknown_id().as_str()),
+                (mine, other.phone.device_id()),
+                (mine, own.removed.device_id()),
+            ]
+            .into_iter()
+            .map(|(tenant_id, device_id)| {
+                let (tenant_id, device_id) = (tenant_id.into(), device_id.into());
+                v1::RemoveDeviceRequest {
+                    tenant_id,
+                    device_id,
+                }
+                .encode_to_vec()
+            })
+            .collect()
+        }
         "CreateApiKey" => tenants
             .into_iter()
             .map(|tenant_id| {
@@ -272,6 +334,7 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         | "Unenroll"
         | "CreateTenant"
         | "ListTenants"
+        | "ListPolicyPresets"
         | "RotateSigningKey"
         | "ListSigningKeys" => Vec::new(),
         other => panic!("{other} is not in the table of foreign objects"),

@@ -88,9 +88,10 @@ impl IdentityProvider {
         let request = CreateTenantRequest {
             display_name: organisation.to_owned(),
             policy: Some(TenantPolicy {
-                encrypted_prompts: true,
+                encrypted_prompts: Some(true),
                 ..TenantPolicy::default()
             }),
+            ..CreateTenantRequest::default()
         };
         let tenant = admin
             .create_tenant(request)

@@ -7,12 +7,17 @@ use tonic::{Request, Response, Status};
 
 use super::{
     approval::invalid,
-    convert,
+    convert, convert_policy,
     status::{status, unauthenticated},
 };
 use crate::{
     broker::{Broker, administer::AdminCaller, error::BrokerError},
-    domain::{Invalid, api_key::ApiKeyId, ids::TenantId},
+    domain::{
+        Invalid,
+        api_key::ApiKeyId,
+        ids::{DeviceId, TenantId, UserId},
+        policy::{Policy, Preset, is_country},
+    },
 };
 
 pub(super) struct Administration {
@@ -47,6 +52,39 @@ fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
+const DEFAULT_VERSIONS: usize = 20;
+const MAX_VERSIONS: usize = 100;
+
+/// How many of a list are asked for at a time.
+fn page_size(asked: i32, default: usize, most: usize) -> Result<usize, Status> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(default),
+        Ok(size) if size <= most => Ok(size),
+        _ => {
+            let problem = format!("must be 0 to {most}");
+            Err(invalid(Invalid::new("page_size", problem)))
+        }
+    }
+}
+
+/// The rules with which an organisation starts.
+fn new_policy(request: &v1::CreateTenantRequest) -> Result<Policy, Invalid> {
+    let preset = convert_policy::preset(request.preset)?.unwrap_or(Preset::Standard);
+    let base = preset.apply(Policy::default());
+    let mut policy = convert_policy::overlay(base, request.policy.as_ref())?;
+    if !request.country.is_empty() {
+        if !is_country(&request.country) {
+            return Err(Invalid::new(
+                "country",
+                "must be an ISO 3166-1 alpha-2 code in capitals, such as BE",
+            ));
+        }
+        if policy.sms.countries.is_empty() {
+            policy.sms.countries.push(request.country.clone());
+        }
+    }
+    Ok(policy)
+}
 
 #[tonic::async_trait]
 impl v1::admin_service_server::AdminService for Administration {
@@ -56,13 +94,13 @@ impl v1::admin_service_server::AdminService for Administration {
     ) -> Result<Response<v1::CreateTenantResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let policy = convert::policy(request.policy).map_err(invalid)?;
+        let policy = new_policy(&request).map_err(invalid)?;
         let tenant = self
             .broker
             .create_tenant(&caller, request.display_name, policy)
             .await
             .map_err(status)?;
-        let tenant = Some(convert::tenant(&tenant));
+        let tenant = Some(convert_policy::tenant(&tenant));
         Ok(Response::new(v1::CreateTenantResponse { tenant }))
     }
 
@@ -73,7 +111,7 @@ impl v1::admin_service_server::AdminService for Administration {
         let caller = caller(&request)?;
         let id = tenant_id(&request.get_ref().tenant_id)?;
         let tenant = self.broker.get_tenant(&caller, id).await.map_err(status)?;
-        let tenant = Some(convert::tenant(&tenant));
+        let tenant = Some(convert_policy::tenant(&tenant));
         Ok(Response::new(v1::GetTenantResponse { tenant }))
     }
 
@@ -83,11 +121,7 @@ impl v1::admin_service_server::AdminService for Administration {
     ) -> Result<Response<v1::ListTenantsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let size = match usize::try_from(request.page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) if size <= MAX_PAGE => size,
-            _ => return Err(invalid(Invalid::new("page_size", "must be 0 to 1000"))),
-        };
+        let size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let after = if request.page_token.is_empty() {
             None
         } else {
@@ -104,9 +138,108 @@ impl v1::admin_service_server::AdminService for Administration {
             .filter(|_| full)
             .map(|last| last.id.to_string());
         Ok(Response::new(v1::ListTenantsResponse {
-            tenants: tenants.iter().map(convert::tenant).collect(),
+            tenants: tenants.iter().map(convert_policy::tenant).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
         }))
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<v1::GetPolicyRequest>,
+    ) -> Result<Response<v1::GetPolicyResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = tenant_id(&request.get_ref().tenant_id)?;
+        let policy = self.broker.get_policy(&caller, id).await.map_err(status)?;
+        let policy = Some(convert_policy::policy(&policy));
+        Ok(Response::new(v1::GetPolicyResponse { policy }))
+    }
+
+    async fn update_policy(
+        &self,
+        request: Request<v1::UpdatePolicyRequest>,
+    ) -> Result<Response<v1::UpdatePolicyResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = tenant_id(&request.tenant_id)?;
+        let preset = convert_policy::preset(request.preset).map_err(invalid)?;
+        let (message, mask) = (request.policy.as_ref(), request.update_mask.as_ref());
+        let expected = (request.expected_version != 0).then_some(request.expected_version);
+        let policy = self
+            .broker
+            .update_policy(&caller, id, expected, preset, |base| {
+                convert_policy::masked(base, message, mask)
+            })
+            .await
+            .map_err(status)?;
+        let policy = Some(convert_policy::policy(&policy));
+        Ok(Response::new(v1::UpdatePolicyResponse { policy }))
+    }
+
+    async fn list_policy_versions(
+        &self,
+        request: Request<v1::ListPolicyVersionsRequest>,
+    ) -> Result<Response<v1::ListPolicyVersionsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = tenant_id(&request.tenant_id)?;
+        let size = page_size(request.page_size, DEFAULT_VERSIONS, MAX_VERSIONS)?;
+        let before = (request.before_version != 0).then_some(request.before_version);
+        let versions = self
+            .broker
+            .policy_versions(&caller, id, before, size)
+            .await
+            .map_err(status)?;
+        let versions = versions
+            .iter()
+            .map(convert_policy::policy_version)
+            .collect();
+        Ok(Response::new(v1::ListPolicyVersionsResponse { versions }))
+    }
+
+    async fn list_policy_presets(
+        &self,
+        request: Request<v1::ListPolicyPresetsRequest>,
+    ) -> Result<Response<v1::ListPolicyPresetsResponse>, Status> {
+        caller(&request)?;
+        let presets = Preset::ALL
+            .into_iter()
+            .map(convert_policy::preset_description)
+            .collect();
+        Ok(Response::new(v1::ListPolicyPresetsResponse { presets }))
+    }
+
+    async fn list_devices(
+        &self,
+        request: Request<v1::ListDevicesRequest>,
+    ) -> Result<Response<v1::ListDevicesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let tenant = tenant_id(&request.tenant_id)?;
+        let user = UserId::parse("user_id", &request.user_id).map_err(invalid)?;
+        let devices = self
+            .broker
+            .admin_list_devices(&caller, tenant, &user)
+            .await
+            .map_err(status)?;
+        let devices = devices.iter().map(convert::authenticator).collect();
+        Ok(Response::new(v1::ListDevicesResponse { devices }))
+    }
+
+    async fn remove_device(
+        &self,
+        request: Request<v1::RemoveDeviceRequest>,
+    ) -> Result<Response<v1::RemoveDeviceResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let tenant = tenant_id(&request.tenant_id)?;
+        let device = DeviceId::parse("device_id", &request.device_id).map_err(invalid)?;
+        let user = self
+            .broker
+            .admin_remove_device(&caller, tenant, device)
+            .await
+            .map_err(status)?;
+        let user_id = user.as_str().to_owned();
+        Ok(Response::new(v1::RemoveDeviceResponse { user_id }))
     }
 
     async fn create_api_key(

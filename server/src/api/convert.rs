@@ -16,9 +16,7 @@ use crate::{
         context::{SignInContext, is_disguising},
         device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
         ids::AuthenticatorId,
-        policy::{NumberMatching, PendingLimit, Policy},
         signing_key::{SigningKey, Succession, Turn},
-        tenant::Tenant,
         time::Timestamp,
     },
 };
@@ -311,58 +309,6 @@ pub(super) fn authenticator(device: &Device) -> v1::Authenticator {
             has_push_token: device.push.as_ref().is_some_and(|push| !push.quarantined),
             public_key: device.public_key.as_bytes().to_vec().into(),
         })),
-    }
-}
-
-pub(super) fn policy(policy: Option<v1::TenantPolicy>) -> Result<Policy, Invalid> {
-    let mut out = Policy::default();
-    let Some(policy) = policy else { return Ok(out) };
-    let matching = v1::NumberMatching::try_from(policy.number_matching)
-        .map_err(|_| Invalid::new("policy.number_matching", "is not known"))?;
-    let limit = v1::PendingLimit::try_from(policy.pending_limit)
-        .map_err(|_| Invalid::new("policy.pending_limit", "is not known"))?;
-    out.number_matching = match matching {
-        v1::NumberMatching::Unspecified | v1::NumberMatching::Always => NumberMatching::Always,
-        v1::NumberMatching::Off => NumberMatching::Off,
-        v1::NumberMatching::WhenRisky => NumberMatching::WhenRisky,
-    };
-    out.pending_limit = match limit {
-        v1::PendingLimit::Unspecified | v1::PendingLimit::Supersede => PendingLimit::Supersede,
-        v1::PendingLimit::Reject => PendingLimit::Reject,
-    };
-    if policy.number_digits != 0 {
-        out.number_digits = u8::try_from(policy.number_digits)
-            .map_err(|_| Invalid::new("policy.number_digits", "must be 2 to 6"))?;
-    }
-    if let Some(ttl) = duration("policy.challenge_ttl", policy.challenge_ttl)? {
-        out.challenge_ttl = ttl;
-    }
-    out.encrypted_prompts = policy.encrypted_prompts;
-    out.check()?;
-    Ok(out)
-}
-
-pub(super) fn tenant(tenant: &Tenant) -> v1::Tenant {
-    v1::Tenant {
-        tenant_id: tenant.id.to_string(),
-        display_name: tenant.display_name.clone(),
-        policy: Some(v1::TenantPolicy {
-            number_matching: match tenant.policy.number_matching {
-                NumberMatching::Off => v1::NumberMatching::Off,
-                NumberMatching::WhenRisky => v1::NumberMatching::WhenRisky,
-                NumberMatching::Always => v1::NumberMatching::Always,
-            }
-            .into(),
-            number_digits: u32::from(tenant.policy.number_digits),
-            challenge_ttl: Some(duration_to(tenant.policy.challenge_ttl)),
-            pending_limit: match tenant.policy.pending_limit {
-                PendingLimit::Supersede => v1::PendingLimit::Supersede,
-                PendingLimit::Reject => v1::PendingLimit::Reject,
-            }
-            .into(),
-            encrypted_prompts: tenant.policy.encrypted_prompts,
-        }),
-        create_time: Some(timestamp(tenant.create_time)),
     }
 }
 

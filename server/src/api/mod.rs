@@ -4,6 +4,7 @@ mod admin;
 mod approval;
 mod auth;
 mod convert;
+mod convert_policy;
 mod device;
 mod enrollment;
 mod guest;

@@ -32,6 +32,18 @@ pub(super) fn status(error: BrokerError) -> Status {
             details.add_bad_request_violation(invalid.field, invalid.problem);
             build(Code::InvalidArgument, message, details)
         }
+        BrokerError::InvalidFields(faults) => {
+            let mut details = info("INVALID_FIELD", []);
+            for fault in faults {
+                details.add_bad_request_violation(fault.field, fault.problem);
+            }
+            build(Code::InvalidArgument, message, details)
+        }
+        BrokerError::VersionChanged { version } => build(
+            Code::FailedPrecondition,
+            message,
+            info("VERSION_CHANGED", [("version", version.to_string())]),
+        ),
         BrokerError::RequestIdReused => {
             let mut details = info("REQUEST_ID_REUSED", []);
             details.add_bad_request_violation("request_id", message.clone());

@@ -20,6 +20,15 @@ pub enum BrokerError {
     /// A field can't be accepted.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// Several fields can't be accepted.
+    #[error("{}", several(.0))]
+    InvalidFields(Vec<Invalid>),
+    /// The rules were changed since the caller read them.
+    #[error("the policy has changed since: it is at version {version}")]
+    VersionChanged {
+        /// The present version.
+        version: u64,
+    },
     /// The `request_id` came before with other content.
     #[error("this request_id was used for another request")]
     RequestIdReused,
@@ -122,6 +131,11 @@ fn refusal_sentence(refusal: &CodeRefusal) -> &'static str {
         CodeRefusal::Capped(Cap::Tenant, _) => "too many texts today",
         CodeRefusal::PromptBudget(_) => "the user was asked too often",
     }
+}
+
+fn several(faults: &[Invalid]) -> String {
+    let faults: Vec<_> = faults.iter().map(Invalid::to_string).collect();
+    faults.join("; ")
 }
 
 impl From<StoreError> for BrokerError {

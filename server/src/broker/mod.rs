@@ -15,6 +15,7 @@ pub mod expire;
 pub mod hub;
 pub mod keyring;
 pub(crate) mod random;
+mod rules;
 mod sealed_prompt;
 pub mod texts;
 mod vault;

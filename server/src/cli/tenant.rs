@@ -23,6 +23,7 @@ pub(super) async fn run(command: TenantCommand, out: &Output) -> Result<(), Fail
             let request = CreateTenantRequest {
                 policy: Some(policy(&tenant)?),
                 display_name: tenant.name,
+                ..CreateTenantRequest::default()
             };
             let answer = client.create_tenant(request).await?.into_inner();
             let tenant = answer.tenant.ok_or_else(incomplete)?;
@@ -88,7 +89,8 @@ fn policy(tenant: &TenantCreate) -> Result<TenantPolicy, Failure> {
         number_digits: tenant.number_digits.unwrap_or(0),
         challenge_ttl: tenant.challenge_ttl.map(duration).transpose()?,
         pending_limit: pending_limit.into(),
-        encrypted_prompts: tenant.encrypted_prompts,
+        encrypted_prompts: tenant.encrypted_prompts.then_some(true),
+        ..TenantPolicy::default()
     })
 }
 
@@ -121,7 +123,7 @@ fn to_json(tenant: &Tenant) -> Value {
             "number_digits": policy.number_digits,
             "challenge_ttl": policy.challenge_ttl.map(|ttl| ttl.to_string()),
             "pending_limit": pending_limit,
-            "encrypted_prompts": policy.encrypted_prompts,
+            "encrypted_prompts": policy.encrypted_prompts(),
         })
     });
     json!({
@@ -158,7 +160,7 @@ fn describe(tenant: &Tenant) -> String {
         let ttl = policy.challenge_ttl.map(|ttl| ttl.to_string());
         rows.push(["challenge ttl".to_owned(), ttl.unwrap_or_default()]);
         rows.push(["pending limit".to_owned(), pending_limit.to_owned()]);
-        let encrypted = if policy.encrypted_prompts {
+        let encrypted = if policy.encrypted_prompts() {
             "yes"
         } else {
             "no"

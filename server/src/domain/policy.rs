@@ -1,7 +1,16 @@
 //! The rules of one organisation. Every number has its default and its limits
 //! here; what may only be tightened says so.
 
+mod change;
+mod check;
+mod country;
+mod preset;
+
 use std::time::Duration;
+
+pub use change::PATHS;
+pub use country::is_country;
+pub use preset::Preset;
 
 use super::{Invalid, challenge::Method, time::Timestamp};
 
@@ -281,47 +290,8 @@ pub const MIN_CHALLENGE_TTL: Duration = seconds(15);
 pub const MAX_CHALLENGE_TTL: Duration = seconds(600);
 /// Most devices of one user.
 pub const MAX_DEVICES_PER_USER: usize = 10;
-/// Most countries in a policy: all of it must fit in one stored value.
-pub const MAX_COUNTRIES: usize = 250;
 
 impl Policy {
-    /// Checks the whole.
-    ///
-    /// # Errors
-    /// [`Invalid`] naming the first field out of range.
-    pub fn check(&self) -> Result<(), Invalid> {
-        within("number_digits", u32::from(self.number_digits), 2, 6)?;
-        check_challenge_ttl("policy.challenge_ttl", self.challenge_ttl)?;
-        self.methods.check()?;
-        let codes = &self.codes;
-        within("codes.digits", u32::from(codes.digits), 4, 10)?;
-        lasting("codes.ttl", codes.ttl, 60, 600)?;
-        within("codes.max_wrong", codes.max_wrong, 1, 5)?;
-        within("codes.max_sends", codes.max_sends, 1, 5)?;
-        if let Some(after) = codes.fallback_after {
-            lasting("codes.fallback_after", after, 5, 600)?;
-        }
-        self.sms.check()?;
-        let fatigue = &self.fatigue;
-        within("fatigue.budget", fatigue.budget, 1, 5)?;
-        lasting("fatigue.window", fatigue.window, 600, 86_400)?;
-        lasting("fatigue.first_wait", fatigue.first_wait, 10, 3600)?;
-        lasting("fatigue.longest_wait", fatigue.longest_wait, 10, 86_400)?;
-        lasting("fatigue.denial_cool_off", fatigue.denial_cool_off, 60, 3600)?;
-        ordered("fatigue", fatigue.first_wait, fatigue.longest_wait)?;
-        let lockout = &self.lockout;
-        within("lockout.free_failures", lockout.free_failures, 1, 5)?;
-        lasting("lockout.first_wait", lockout.first_wait, 30, 3600)?;
-        lasting("lockout.longest_wait", lockout.longest_wait, 30, 86_400)?;
-        ordered("lockout", lockout.first_wait, lockout.longest_wait)?;
-        within("lockout.lock_after", lockout.lock_after, 10, 100)?;
-        within("browser_days", self.browser_days, 0, 90)?;
-        if !["nl", "fr", "en", "de"].contains(&self.language.as_str()) {
-            return Err(Invalid::new("policy.language", "must be nl, fr, en or de"));
-        }
-        within("enrolment.max_snoozes", self.enrolment.max_snoozes, 0, 100)
-    }
-
     /// How many digits this challenge asks for; 0 for none.
     #[must_use]
     pub fn digits(&self, risky: bool) -> u8 {
@@ -344,88 +314,6 @@ impl Methods {
             Method::RecoveryCode => self.recovery_code,
             Method::RememberedBrowser => true,
         }
-    }
-
-    fn check(&self) -> Result<(), Invalid> {
-        if !(self.push || self.sms || self.totp) {
-            return Err(Invalid::new(
-                "policy.methods",
-                "must allow at least one of push, sms and totp",
-            ));
-        }
-        let offered = matches!(self.recommended, Method::Push | Method::Sms | Method::Totp);
-        if offered && self.allow(self.recommended) {
-            Ok(())
-        } else {
-            Err(Invalid::new(
-                "policy.methods.recommended",
-                "must be push, sms or totp, and allowed",
-            ))
-        }
-    }
-}
-
-impl Sms {
-    fn check(&self) -> Result<(), Invalid> {
-        if self.countries.len() > MAX_COUNTRIES {
-            return Err(Invalid::new("policy.sms.countries", "has too many entries"));
-        }
-        for (at, country) in self.countries.iter().enumerate() {
-            let known = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
-            if !known {
-                return Err(Invalid::new(
-                    format!("policy.sms.countries[{at}]"),
-                    "must be an ISO 3166-1 alpha-2 code such as BE",
-                ));
-            }
-        }
-        within("sms.per_number_hour", self.per_number_hour, 1, 60)?;
-        within("sms.per_number_day", self.per_number_day, 1, 200)?;
-        within("sms.per_range_hour", self.per_range_hour, 1, 200)?;
-        within("sms.per_tenant_day", self.per_tenant_day, 0, 10_000_000)?;
-        within("sms.range_alarm", self.range_alarm, 2, 200)?;
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
-        let host = &self.origin_host;
-        if host.len() > 64 || !host.bytes().all(plain) || host.starts_with(['.', '-']) {
-            return Err(Invalid::new(
-                "policy.sms.origin_host",
-                "must be a host name in lower case of at most 64 bytes",
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn within(field: &str, value: u32, least: u32, most: u32) -> Result<(), Invalid> {
-    if (least..=most).contains(&value) {
-        Ok(())
-    } else {
-        Err(Invalid::new(
-            format!("policy.{field}"),
-            format!("must be {least} to {most}"),
-        ))
-    }
-}
-
-fn lasting(field: &str, value: Duration, least: u64, most: u64) -> Result<(), Invalid> {
-    if (seconds(least)..=seconds(most)).contains(&value) {
-        Ok(())
-    } else {
-        Err(Invalid::new(
-            format!("policy.{field}"),
-            format!("must be {least} s to {most} s"),
-        ))
-    }
-}
-
-fn ordered(group: &str, first: Duration, longest: Duration) -> Result<(), Invalid> {
-    if first <= longest {
-        Ok(())
-    } else {
-        Err(Invalid::new(
-            format!("policy.{group}.longest_wait"),
-            "must not be shorter than first_wait",
-        ))
     }
 }
 

@@ -14,3 +14,14 @@ pub struct Tenant {
     /// When it was added.
     pub create_time: Timestamp,
 }
+
+/// An organisation's rules at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersion {
+    /// The rules.
+    pub policy: Policy,
+    /// From when.
+    pub change_time: Timestamp,
+    /// Who made them so, as in the audit trail.
+    pub changed_by: String,
+}

@@ -23,10 +23,10 @@ use crate::domain::{
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
     ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
-    policy::PendingLimit,
+    policy::{PendingLimit, Policy},
     push::PushJob,
     signing_key::SigningKey,
-    tenant::Tenant,
+    tenant::{PolicyVersion, Tenant},
     text::TextJob,
     ticket::{Ticket, TicketCode},
     time::Timestamp,
@@ -232,6 +232,17 @@ pub enum Redeemed {
     TooManyDevices,
 }
 
+/// What became of a change of rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// As stored, with its new version.
+    Done(Box<Policy>),
+    /// The present version is another one.
+    VersionChanged(u64),
+    /// There is no such organisation.
+    NotFound,
+}
+
 /// What became of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removed {
@@ -309,6 +320,25 @@ pub trait Store: Send + Sync {
         after: Option<TenantId>,
         limit: usize,
     ) -> Result<Vec<Tenant>, StoreError>;
+    /// Replaces the rules of an organisation if `expected` is their version; that
+    /// of `policy` is ignored. `why` follows the version in the audit entry.
+    async fn replace_policy(
+        &self,
+        id: TenantId,
+        expected: u64,
+        policy: Policy,
+        why: String,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Replaced, StoreError>;
+    /// The rules as they were, before version `before` if there is one, newest
+    /// first.
+    async fn policy_versions(
+        &self,
+        id: TenantId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PolicyVersion>, StoreError>;
 
     /// Adds an API key.
     async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError>;

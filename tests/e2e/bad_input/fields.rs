@@ -109,7 +109,7 @@ fn spoilt(field: &Field, longest: usize) -> Vec<(&'static str, Spoilt)> {
             ("unknown", Spoilt::Number(99)),
             ("negative", negative(-1)),
         ],
-        Type::Uint32 => vec![
+        Type::Uint32 | Type::Uint64 => vec![
             ("one", Spoilt::Number(1)),
             ("huge", Spoilt::Number(u32::MAX.into())),
         ],
@@ -118,6 +118,16 @@ fn spoilt(field: &Field, longest: usize) -> Vec<(&'static str, Spoilt)> {
             ("huge", Spoilt::Number(0x7fff_ffff)),
         ],
         Type::Bool => vec![("true", Spoilt::Number(1))],
+        Type::Message if field.type_name == "google.protobuf.FieldMask" => {
+            let mask = |paths: &[&str]| {
+                let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+                Spoilt::Bytes(prost_types::FieldMask { paths }.encode_to_vec())
+            };
+            vec![
+                ("names nothing", mask(&[""])),
+                ("names what is not there", mask(&["browser_days", "colour"])),
+            ]
+        }
         Type::Message if field.type_name.starts_with("google.protobuf.") => vec![
             ("negative", time(-1, 0)),
             ("huge", time(i64::MAX, 0)),
@@ -154,8 +164,30 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         }
         (_, _, "no UTF-8") => Malformed,
         // What may be left out.
-        ("CreateTenant", "policy.number_matching" | "policy.pending_limit", "unspecified")
-        | ("CreateTenant", "policy.encrypted_prompts", "true")
+        ("CreateTenant" | "UpdatePolicy", field, "unspecified" | "true")
+            if field == "preset" || field.starts_with("policy.") =>
+        {
+            Fine
+        }
+        (
+            "CreateTenant" | "UpdatePolicy",
+            "policy.enrollment.max_snoozes"
+            | "policy.codes.max_wrong"
+            | "policy.codes.max_sends"
+            | "policy.sms.per_number_hour"
+            | "policy.sms.per_number_day"
+            | "policy.sms.per_range_hour"
+            | "policy.sms.per_tenant_day"
+            | "policy.fatigue.budget"
+            | "policy.lockout.free_failures"
+            | "policy.browser_days",
+            "one",
+        )
+        // Said by the broker only.
+        | ("CreateTenant" | "UpdatePolicy", "policy.version", _)
+        | ("CreateTenant" | "UpdatePolicy", "policy.sms.origin_host", "empty")
+        | ("CreateTenant", "country", "empty")
+        | ("ListPolicyVersions", "before_version", _)
         | ("ListTenants", "page_token", "empty")
         | ("CreateApiKey", "display_name", "empty")
         | ("ListApiKeys", "tenant_id", "empty")
@@ -183,6 +215,9 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         | ("UpdatePushToken", "push.environment", "unspecified") => Fine,
         // The browser chose it, not the caller: it is cut and cleaned.
         ("CreateChallenge", "context.user_agent", _) => Fine,
+        ("UpdatePolicy", "expected_version", _) => {
+            Refused(Code::FailedPrecondition, "VERSION_CHANGED")
+        }
         // A key is named as it is shown, and what is not shown does not exist.
         ("RevokeApiKey", "api_key_id", case) if case != "empty" => {
             Refused(Code::NotFound, "NOT_FOUND")

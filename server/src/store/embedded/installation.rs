@@ -6,11 +6,12 @@ use crate::{
         api_key::{ApiKey, ApiKeyId},
         audit::By,
         ids::TenantId,
+        policy::Policy,
         signing_key::SigningKey,
-        tenant::Tenant,
+        tenant::{PolicyVersion, Tenant},
         time::Timestamp,
     },
-    store::{StoreError, engine::Tx},
+    store::{Replaced, StoreError, engine::Tx},
 };
 
 pub(super) fn add_signing_key(
@@ -39,6 +40,16 @@ pub(super) fn signing_keys(rows: &mut impl rows::Rows) -> Result<Vec<SigningKey>
 
 pub(super) fn add_tenant(tx: &mut Tx<'_>, tenant: &Tenant, by: &By) -> Result<(), StoreError> {
     rows::save(tx, keys::tenant(tenant.id), tenant);
+    let version = PolicyVersion {
+        policy: tenant.policy.clone(),
+        change_time: tenant.create_time,
+        changed_by: by.actor.to_string(),
+    };
+    rows::save(
+        tx,
+        keys::policy_version(tenant.id, tenant.policy.version),
+        &version,
+    );
     note(
         tx,
         tenant.create_time,
@@ -64,6 +75,80 @@ pub(super) fn tenants(
         .iter()
         .map(|(_, value)| rows::read(value))
         .collect()
+}
+
+pub(super) fn replace_policy(
+    tx: &mut Tx<'_>,
+    id: TenantId,
+    expected: u64,
+    policy: Policy,
+    why: &str,
+    now: Timestamp,
+    by: &By,
+) -> Result<Replaced, StoreError> {
+    let Some(mut tenant) = rows::load::<Tenant>(tx, &keys::tenant(id))? else {
+        return Ok(Replaced::NotFound);
+    };
+    let old = tenant.policy.clone();
+    if old.version != expected {
+        return Ok(Replaced::VersionChanged(old.version));
+    }
+    let changes = old.changes(&policy);
+    tenant.policy = Policy {
+        version: old.version.saturating_add(1),
+        ..policy
+    };
+    let outcome = format!("version {}{why}: {changes}", tenant.policy.version);
+    let before = keys::policy_version(id, expected);
+    if tx.get(&before).is_none() {
+        rows::save(tx, before, &first_version(&tenant, old));
+    }
+    let version = PolicyVersion {
+        policy: tenant.policy.clone(),
+        change_time: now,
+        changed_by: by.actor.to_string(),
+    };
+    rows::save(
+        tx,
+        keys::policy_version(id, tenant.policy.version),
+        &version,
+    );
+    rows::save(tx, keys::tenant(id), &tenant);
+    note(tx, now, Some(id), by, "policy.changed", id, outcome)?;
+    Ok(Replaced::Done(Box::new(tenant.policy)))
+}
+
+pub(super) fn policy_versions(
+    rows: &mut impl rows::Rows,
+    id: TenantId,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<PolicyVersion>, StoreError> {
+    let from = before.map(|version| keys::policy_version(id, version.saturating_sub(1)));
+    let found: Result<Vec<_>, _> = rows
+        .raw_under(&keys::policy_versions(id), from.as_deref(), limit)
+        .iter()
+        .map(|(_, value)| rows::read(value))
+        .collect();
+    let found = found?;
+    if found.is_empty()
+        && before.is_none_or(|before| before > 1)
+        && let Some(tenant) = rows::load::<Tenant>(rows, &keys::tenant(id))?
+    {
+        let policy = tenant.policy.clone();
+        return Ok(vec![first_version(&tenant, policy)]);
+    }
+    Ok(found)
+}
+
+/// Of an organisation that is older than the keeping of versions: who made it is
+/// in the audit trail only.
+fn first_version(tenant: &Tenant, policy: Policy) -> PolicyVersion {
+    PolicyVersion {
+        policy,
+        change_time: tenant.create_time,
+        changed_by: String::new(),
+    }
 }
 
 pub(super) fn add_api_key(tx: &mut Tx<'_>, key: &ApiKey, by: &By) -> Result<(), StoreError> {

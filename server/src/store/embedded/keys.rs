@@ -14,6 +14,7 @@ use crate::domain::{
 // 0x00 belongs to the engine.
 const SIGNING_KEY: u8 = b'S';
 const TENANT: u8 = b'T';
+const POLICY_VERSION: u8 = b'V';
 const API_KEY: u8 = b'K';
 const API_KEY_OF: u8 = b'k';
 const TICKET: u8 = b'Q';
@@ -62,6 +63,15 @@ pub(super) fn tenant(id: TenantId) -> Vec<u8> {
 
 pub(super) fn tenants() -> Vec<u8> {
     key(TENANT, &[])
+}
+
+pub(super) fn policy_versions(of: TenantId) -> Vec<u8> {
+    key(POLICY_VERSION, &[of.as_bytes()])
+}
+
+/// Newest first: the version is complemented.
+pub(super) fn policy_version(of: TenantId, version: u64) -> Vec<u8> {
+    key(POLICY_VERSION, &[of.as_bytes(), &(!version).to_be_bytes()])
 }
 
 pub(super) fn api_key(id: &ApiKeyId) -> Vec<u8> {

@@ -27,7 +27,7 @@ use claims::Claims;
 
 use super::{
     AccountChanged, Created, Decided, GoOn, Guessed, Hint, Listener, NewChallenge, PushResult,
-    Redeemed, Removed, Store, StoreError, TextResult, WentOn,
+    Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
 use crate::domain::{
@@ -38,9 +38,10 @@ use crate::domain::{
     code::Guess,
     device::{Device, PushGateway, PushRegistration},
     ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
+    policy::Policy,
     push::PushJob,
     signing_key::SigningKey,
-    tenant::Tenant,
+    tenant::{PolicyVersion, Tenant},
     text::TextJob,
     ticket::{Ticket, TicketCode},
     time::Timestamp,
@@ -173,6 +174,32 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Tenant>, StoreError> {
         read!(self, |rows| installation::tenants(rows, after, limit))
+    }
+
+    async fn replace_policy(
+        &self,
+        id: TenantId,
+        expected: u64,
+        policy: Policy,
+        why: String,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Replaced, StoreError> {
+        self.write(move |tx, _| {
+            installation::replace_policy(tx, id, expected, policy, &why, now, &by)
+        })
+        .await
+    }
+
+    async fn policy_versions(
+        &self,
+        id: TenantId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PolicyVersion>, StoreError> {
+        read!(self, |rows| installation::policy_versions(
+            rows, id, before, limit
+        ))
     }
 
     async fn add_api_key(&self, key: ApiKey, by: By) -> Result<(), StoreError> {

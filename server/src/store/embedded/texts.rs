@@ -111,7 +111,7 @@ pub(super) fn notify(
     hints: &Hints,
     account: &Account,
     rules: &Policy,
-    notice: Notice,
+    notice: &Notice,
     except: Option<AuthenticatorId>,
     removed: &[Phone],
     now: Timestamp,
@@ -134,7 +134,7 @@ pub(super) fn notify(
             tenant: account.tenant,
             user: account.user.clone(),
             phone: phone.id,
-            purpose: TextPurpose::Notice(notice),
+            purpose: TextPurpose::Notice(notice.clone()),
             digits: 0,
             seed: [0; 16],
             sealed_number: if gone {
@@ -151,7 +151,7 @@ pub(super) fn notify(
 
 /// One notice of a kind per number and moment: its id follows from them (UUID
 /// version 8, RFC 9562).
-fn notice_id(account: &Account, notice: Notice, phone: AuthenticatorId, now: Timestamp) -> TextId {
+fn notice_id(account: &Account, notice: &Notice, phone: AuthenticatorId, now: Timestamp) -> TextId {
     let mut input = b"countersign notice".to_vec();
     input.extend_from_slice(account.tenant.as_bytes());
     input.extend_from_slice(&account.user.digest());

@@ -1,12 +1,15 @@
 //! Organisations, API keys, signing keys.
 
 use super::{Place, fixture::*};
-use crate::domain::{
-    api_key::{ApiKey, Role},
-    ids::TenantId,
-    policy::Policy,
-    signing_key::SigningKey,
-    tenant::Tenant,
+use crate::{
+    domain::{
+        api_key::{ApiKey, Role},
+        ids::TenantId,
+        policy::{Policy, Preset},
+        signing_key::SigningKey,
+        tenant::Tenant,
+    },
+    store::Replaced,
 };
 
 pub(in crate::store) fn tenant(id: TenantId) -> Tenant {
@@ -103,4 +106,66 @@ pub(in crate::store) async fn signing_keys_oldest_first(place: &dyn Place) {
         store.signing_keys().await.unwrap(),
         [signing_key(1), signing_key(2), signing_key(3)]
     );
+}
+
+pub(in crate::store) async fn of_two_changes_of_rules_one_counts(place: &dyn Place) {
+    let store = place.open().await;
+    let (id, other) = (tenant_id(), tenant_id());
+    for id in [id, other] {
+        store.add_tenant(tenant(id), by()).await.unwrap();
+    }
+    let change = |expected, days| {
+        let policy = Policy {
+            browser_days: days,
+            ..Preset::Nist.apply(Policy::default())
+        };
+        store.replace_policy(id, expected, policy, String::new(), second(9), by())
+    };
+    let (one, two) = tokio::join!(change(1, 7), change(1, 8));
+    let done: Vec<_> = [one.unwrap(), two.unwrap()]
+        .into_iter()
+        .filter_map(|outcome| match outcome {
+            Replaced::Done(policy) => Some(policy),
+            outcome => {
+                assert_eq!(outcome, Replaced::VersionChanged(2));
+                None
+            }
+        })
+        .collect();
+    let [done] = done.as_slice() else {
+        panic!("{done:?}");
+    };
+    assert_eq!(done.version, 2);
+    let now = store.tenant(id).await.unwrap().unwrap();
+    assert_eq!(now.policy, **done);
+    assert_eq!(store.tenant(other).await.unwrap(), Some(tenant(other)));
+    change(2, 9).await.unwrap();
+    let days = |before, limit| {
+        let versions = store.policy_versions(id, before, limit);
+        async move {
+            let versions = versions.await.unwrap();
+            let one = |it: crate::domain::tenant::PolicyVersion| {
+                (it.policy.version, it.policy.browser_days, it.change_time)
+            };
+            versions.into_iter().map(one).collect::<Vec<_>>()
+        }
+    };
+    let all = [
+        (3, 9, second(9)),
+        (2, done.browser_days, second(9)),
+        (1, 30, START),
+    ];
+    assert_eq!(days(None, 10).await, all);
+    assert_eq!(days(None, 1).await, all[..1]);
+    assert_eq!(days(Some(3), 1).await, all[1..2]);
+    assert_eq!(days(Some(1), 10).await, []);
+    let nobody = store.replace_policy(
+        tenant_id(),
+        1,
+        Policy::default(),
+        String::new(),
+        second(9),
+        by(),
+    );
+    assert_eq!(nobody.await.unwrap(), Replaced::NotFound);
 }

@@ -67,6 +67,7 @@ macro_rules! store_suite {
             pages_of_organisations,
             a_key_is_revoked_once_and_within_scope,
             signing_keys_oldest_first,
+            of_two_changes_of_rules_one_counts,
         ]);
         $crate::store::suite::tests_of!($place, outbox: [
             a_push_is_never_given_twice,

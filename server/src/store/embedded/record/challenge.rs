@@ -5,13 +5,12 @@ use prost::Message;
 use super::{
     BadRecord, Record, algorithm_to, at,
     code::{self, StoredCodes},
-    id16, protection_from, protection_to, public_key,
+    id16, method_from, method_to, protection_from, protection_to, public_key,
 };
 use crate::domain::{
     api_key::ApiKeyId,
     challenge::{
-        Challenge, Delivery, DeliveryState, DeviceProof, Final, Method, Outcome, Reason, Road,
-        SignedBody,
+        Challenge, Delivery, DeliveryState, DeviceProof, Final, Outcome, Reason, Road, SignedBody,
     },
     device::PushGateway,
     ids::{AuthenticatorId, ChallengeId, DeviceId, TenantId, UserId},
@@ -19,7 +18,6 @@ use crate::domain::{
     time::Timestamp,
 };
 
-numbered!(method_to method_from Method { Method::Push = 1, Method::Sms = 2, Method::Totp = 3, Method::RecoveryCode = 4, Method::RememberedBrowser = 5 });
 numbered!(verification_to verification_from UserVerification {
     UserVerification::None = 1, UserVerification::Pin = 2, UserVerification::Biometric = 3,
 });

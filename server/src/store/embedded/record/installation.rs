@@ -2,7 +2,10 @@
 
 use prost::Message;
 
-use super::{BadRecord, Record, at, bytes32, id16};
+use super::{
+    BadRecord, Record, at, bytes32, id16,
+    policy::{self, StoredRules},
+};
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId, Role},
     ids::TenantId,
@@ -34,6 +37,36 @@ pub(in crate::store::embedded) struct StoredTenant {
     pending_limit: u32,
     #[prost(bool, tag = "8")]
     encrypted_prompts: bool,
+    #[prost(message, optional, tag = "9")]
+    rules: Option<StoredRules>,
+}
+
+impl StoredTenant {
+    /// Of an organisation without id, name and time.
+    pub(super) fn rules_only(policy: &Policy) -> Self {
+        Self {
+            number_matching: matching_to(policy.number_matching),
+            number_digits: u32::from(policy.number_digits),
+            challenge_ttl_ms: policy::millis(policy.challenge_ttl),
+            pending_limit: limit_to(policy.pending_limit),
+            encrypted_prompts: policy.encrypted_prompts,
+            rules: policy::store(policy),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn rules(self) -> Result<Policy, BadRecord> {
+        let first = Policy {
+            number_matching: matching_from(self.number_matching)?,
+            number_digits: u8::try_from(self.number_digits)
+                .map_err(|_| BadRecord("number_digits out of range"))?,
+            challenge_ttl: std::time::Duration::from_millis(self.challenge_ttl_ms),
+            pending_limit: limit_from(self.pending_limit)?,
+            encrypted_prompts: self.encrypted_prompts,
+            ..Policy::default()
+        };
+        policy::load(self.rules, first)
+    }
 }
 
 impl Record for Tenant {
@@ -44,29 +77,16 @@ impl Record for Tenant {
             id: self.id.as_bytes().to_vec(),
             display_name: self.display_name.clone(),
             create_time: self.create_time.as_millis(),
-            number_matching: matching_to(self.policy.number_matching),
-            number_digits: u32::from(self.policy.number_digits),
-            challenge_ttl_ms: u64::try_from(self.policy.challenge_ttl.as_millis())
-                .unwrap_or(u64::MAX),
-            pending_limit: limit_to(self.policy.pending_limit),
-            encrypted_prompts: self.policy.encrypted_prompts,
+            ..StoredTenant::rules_only(&self.policy)
         }
     }
 
     fn load(stored: StoredTenant) -> Result<Self, BadRecord> {
         Ok(Self {
             id: TenantId::from_bytes(id16(&stored.id)?),
-            display_name: stored.display_name,
+            display_name: stored.display_name.clone(),
             create_time: at(stored.create_time),
-            policy: Policy {
-                number_matching: matching_from(stored.number_matching)?,
-                number_digits: u8::try_from(stored.number_digits)
-                    .map_err(|_| BadRecord("number_digits out of range"))?,
-                challenge_ttl: std::time::Duration::from_millis(stored.challenge_ttl_ms),
-                pending_limit: limit_from(stored.pending_limit)?,
-                encrypted_prompts: stored.encrypted_prompts,
-                ..Policy::default()
-            },
+            policy: stored.rules()?,
         })
     }
 }

@@ -7,6 +7,7 @@ use countersign_proto::{signing::PublicKey, v1::KeyAlgorithm};
 use prost::Message;
 
 use crate::domain::{
+    challenge::Method,
     device::{KeyProtection, PushGateway},
     time::Timestamp,
 };
@@ -42,6 +43,7 @@ mod challenge;
 mod code;
 mod device;
 mod installation;
+mod policy;
 mod push;
 mod spending;
 mod text;
@@ -115,3 +117,4 @@ fn public_key(algorithm: u32, bytes: &[u8]) -> Result<PublicKey, BadRecord> {
 
 numbered!(gateway_to gateway_from PushGateway { PushGateway::Apns = 1, PushGateway::Fcm = 2 });
 numbered!(protection_to protection_from KeyProtection { KeyProtection::Software = 1, KeyProtection::Hardware = 2 });
+numbered!(method_to method_from Method { Method::Push = 1, Method::Sms = 2, Method::Totp = 3, Method::RecoveryCode = 4, Method::RememberedBrowser = 5 });

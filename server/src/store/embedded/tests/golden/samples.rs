@@ -20,11 +20,14 @@ use crate::domain::{
     },
     device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
-    policy::{NumberMatching, PendingLimit, Policy},
+    policy::{
+        Codes, Enforcement, Enrolment, Fatigue, Lockout, Methods, NumberMatching, OnReport,
+        PendingLimit, Policy, Sms,
+    },
     push::{PushJob, PushKind},
     response::UserVerification,
     signing_key::{SigningKey, Succession},
-    tenant::Tenant,
+    tenant::{PolicyVersion, Tenant},
     ticket::{Ticket, TicketState},
     time::Timestamp,
 };
@@ -91,6 +94,100 @@ fn tenant(number_matching: NumberMatching, pending_limit: PendingLimit) -> Tenan
         },
         create_time: AT,
     }
+}
+
+/// Nothing in it is as the defaults are.
+fn policy() -> Policy {
+    Policy {
+        version: 300,
+        methods: Methods {
+            push: false,
+            sms: true,
+            totp: false,
+            recovery_code: false,
+            recommended: Method::Sms,
+        },
+        enrolment: Enrolment {
+            enforcement: Enforcement::Encouraged,
+            start_time: Some(AT),
+            listed_users_only: true,
+            max_snoozes: 7,
+            snooze_until: Some(LATER),
+        },
+        codes: Codes {
+            digits: 8,
+            ttl: Duration::from_millis(90_500),
+            max_wrong: 3,
+            max_sends: 4,
+            fallback_after: None,
+        },
+        sms: Sms {
+            countries: vec!["BE".into(), "NL".into()],
+            per_number_hour: 1,
+            per_number_day: 2,
+            per_range_hour: 3,
+            per_tenant_day: 4,
+            range_alarm: 6,
+            origin_host: "login.example.be".into(),
+        },
+        fatigue: Fatigue {
+            budget: 2,
+            window: Duration::from_secs(1200),
+            first_wait: Duration::from_secs(20),
+            longest_wait: Duration::from_secs(7200),
+            denial_cool_off: Duration::from_secs(120),
+            on_report: OnReport::Lock,
+        },
+        lockout: Lockout {
+            free_failures: 3,
+            first_wait: Duration::from_secs(60),
+            longest_wait: Duration::from_secs(1800),
+            lock_after: 50,
+        },
+        browser_days: 7,
+        language: "nl".into(),
+        ..tenant(NumberMatching::Off, PendingLimit::Reject).policy
+    }
+}
+
+fn policy_samples() -> Vec<Sample> {
+    let mut all = Vec::new();
+    let mut with = |name: String, policy: Policy| {
+        let own = Tenant {
+            policy,
+            ..tenant(NumberMatching::Always, PendingLimit::Supersede)
+        };
+        all.push(record(format!("tenant-policy-{name}"), own));
+    };
+    with("all".into(), policy());
+    // Changed and changed back: what counts is then the version.
+    let back = Policy {
+        version: 3,
+        ..Policy::default()
+    };
+    with("back".into(), back);
+    for method in Method::ALL {
+        let mut it = policy();
+        it.methods.recommended = *method;
+        with(format!("recommended-{}", lower(method)), it);
+    }
+    for enforcement in Enforcement::ALL {
+        let mut it = policy();
+        it.enrolment.enforcement = *enforcement;
+        with(format!("enforcement-{}", lower(enforcement)), it);
+    }
+    for report in OnReport::ALL {
+        let mut it = policy();
+        it.fatigue.on_report = *report;
+        with(format!("report-{}", lower(report)), it);
+    }
+    let version = PolicyVersion {
+        policy: policy(),
+        change_time: LATER,
+        changed_by: "api_key:0123456789abcdef".into(),
+    };
+    all.push(record("policy-version", version));
+    all
 }
 
 fn device(push: Option<PushRegistration>) -> Device {
@@ -379,6 +476,7 @@ fn key_samples() -> Vec<Sample> {
     [
         ("signing-key", keys::signing_key(AT, "a-key")),
         ("tenant", keys::tenant(TENANT)),
+        ("policy-version", keys::policy_version(TENANT, 300)),
         ("api-key", keys::api_key(&api_key())),
         (
             "api-key-of-tenant",
@@ -417,6 +515,7 @@ fn key_samples() -> Vec<Sample> {
 
 pub(super) fn samples() -> Vec<Sample> {
     let mut all = installation_samples();
+    all.extend(policy_samples());
     all.extend(registration_samples());
     all.extend(challenge_samples());
     all.extend(key_samples());
