@@ -6,6 +6,7 @@ use countersign_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::{
+    admin_audit::{self, Answers},
     approval::invalid,
     convert,
     status::{status, unauthenticated},
@@ -25,7 +26,7 @@ impl Administration {
     }
 }
 
-fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
+pub(super) fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
     request
         .extensions()
         .get::<AdminCaller>()
@@ -37,7 +38,7 @@ fn tenant_id(text: &str) -> Result<TenantId, Status> {
     TenantId::parse("tenant_id", text).map_err(invalid)
 }
 
-fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
+pub(super) fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
     if text.is_empty() {
         Ok(None)
     } else {
@@ -47,6 +48,14 @@ fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
+
+pub(super) fn page_size(size: i32) -> Result<usize, Status> {
+    match usize::try_from(size) {
+        Ok(0) => Ok(DEFAULT_PAGE),
+        Ok(size) if size <= MAX_PAGE => Ok(size),
+        _ => Err(invalid(Invalid::new("page_size", "must be 0 to 1000"))),
+    }
+}
 
 #[tonic::async_trait]
 impl v1::admin_service_server::AdminService for Administration {
@@ -83,11 +92,7 @@ impl v1::admin_service_server::AdminService for Administration {
     ) -> Result<Response<v1::ListTenantsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let size = match usize::try_from(request.page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) if size <= MAX_PAGE => size,
-            _ => return Err(invalid(Invalid::new("page_size", "must be 0 to 1000"))),
-        };
+        let size = page_size(request.page_size)?;
         let after = if request.page_token.is_empty() {
             None
         } else {
@@ -191,5 +196,30 @@ impl v1::admin_service_server::AdminService for Administration {
             .map(|(key, turn)| convert::signing_key(key, *turn))
             .collect();
         Ok(Response::new(v1::ListSigningKeysResponse { keys }))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<v1::ListAuditEntriesRequest>,
+    ) -> Result<Response<v1::ListAuditEntriesResponse>, Status> {
+        admin_audit::list(&self.broker, request).await
+    }
+
+    type WatchAuditStream = Answers<v1::WatchAuditResponse>;
+
+    async fn watch_audit(
+        &self,
+        request: Request<v1::WatchAuditRequest>,
+    ) -> Result<Response<Self::WatchAuditStream>, Status> {
+        admin_audit::watch(&self.broker, request).await
+    }
+
+    type ExportAuditStream = Answers<v1::ExportAuditResponse>;
+
+    async fn export_audit(
+        &self,
+        request: Request<v1::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        admin_audit::export(&self.broker, request).await
     }
 }

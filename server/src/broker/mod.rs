@@ -3,6 +3,7 @@
 //! sled nor HTTP.
 
 pub mod administer;
+pub mod audit;
 pub mod challenge;
 pub mod credentials;
 pub mod decide;
@@ -13,6 +14,7 @@ pub mod expire;
 pub mod hub;
 pub mod keyring;
 pub(crate) mod random;
+pub mod retention;
 mod sealed_prompt;
 
 use std::{
@@ -64,6 +66,7 @@ pub(crate) struct Schedule {
     pub(crate) expiry: expire::Alarm,
     pub(crate) apns: tokio::sync::Notify,
     pub(crate) fcm: tokio::sync::Notify,
+    pub(crate) audit: audit::News,
 }
 
 impl Broker {
@@ -80,6 +83,7 @@ impl Broker {
             expiry: expire::Alarm::new(),
             apns: tokio::sync::Notify::new(),
             fcm: tokio::sync::Notify::new(),
+            audit: audit::News::new(),
         });
         let (told, listening) = (hub.clone(), schedule.clone());
         store.listen(Arc::new(move |hint| match hint {
@@ -88,7 +92,9 @@ impl Broker {
             Hint::Expiry(at) => listening.expiry.at(at),
             Hint::Outbox(crate::domain::device::PushGateway::Apns) => listening.apns.notify_one(),
             Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
+            Hint::Audit(sequence) => listening.audit.tell(sequence),
             Hint::Resync => {
+                listening.audit.resync();
                 told.challenges.tell_all();
                 told.enrollments.tell_all();
                 listening.expiry.at(Timestamp::default());

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod push;
 pub mod receipt;
 pub mod response;
+pub mod retention;
 pub mod signing_key;
 pub mod tenant;
 pub mod ticket;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Hints, audit::note, keys, outbox, rows};
+use super::{Hints, audit::note_of, keys, outbox, retention, rows};
 use crate::{
     domain::{
         audit::By,
@@ -52,10 +52,9 @@ pub(super) fn create(
     if let Some((request, digest)) = &new.idempotency {
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
-        tx.put(
-            keys::idempotency(challenge.tenant, &challenge.api_key, request),
-            value,
-        );
+        let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
+        retention::request_seen(tx, now, &key);
+        tx.put(key, value);
     }
     let mut superseded = Vec::new();
     for mut old in pending {
@@ -88,10 +87,10 @@ pub(super) fn create(
                 [],
             );
             hints.after_commit(tx, Hint::Expiry(challenge.expire_time));
-            note(
+            note_of(
                 tx,
                 now,
-                Some(challenge.tenant),
+                (challenge.tenant, &challenge.user),
                 &new.by,
                 "challenge.created",
                 challenge.id,
@@ -152,15 +151,16 @@ fn note_decision(
     now: Timestamp,
     by: &By,
 ) -> Result<(), StoreError> {
+    retention::challenge_decided(tx, challenge, outcome);
     let outcome = format!(
         "{} {}",
         final_name(outcome.state),
         reason_name(outcome.reason)
     );
-    note(
+    note_of(
         tx,
         now,
-        Some(challenge.tenant),
+        (challenge.tenant, &challenge.user),
         by,
         "challenge.decided",
         challenge.id,

@@ -1,6 +1,6 @@
 //! Tickets and devices.
 
-use super::{audit::note, challenges, keys, rows};
+use super::{audit::note_of, challenges, keys, retention, rows};
 use crate::{
     domain::{
         audit::{Actor, By},
@@ -38,14 +38,15 @@ pub(super) fn add_ticket(
     let mut found = ticket.tenant.as_bytes().to_vec();
     found.extend_from_slice(ticket.id.as_bytes());
     tx.put(keys::ticket_locator(&ticket.locator), found);
-    note(
+    retention::ticket_made(tx, ticket);
+    note_of(
         tx,
         ticket.create_time,
-        Some(ticket.tenant),
+        (ticket.tenant, &ticket.user),
         by,
         "ticket.created",
         ticket.id,
-        &ticket.user,
+        "",
     )
 }
 
@@ -66,7 +67,8 @@ fn replace_open(
     }
     old.state = TicketState::Replaced;
     rows::save(tx, key, &old);
-    note(tx, now, Some(tenant), by, "ticket.replaced", old.id, "")?;
+    let whose = (tenant, &old.user);
+    note_of(tx, now, whose, by, "ticket.replaced", old.id, "")?;
     hints.after_commit(tx, Hint::Enrollment(old.id));
     Ok(())
 }
@@ -119,10 +121,10 @@ pub(super) fn redeem(
         Try::Dead => return Ok(Redeemed::Refused),
     };
     rows::save(tx, key, &ticket);
-    note(
+    note_of(
         tx,
         now,
-        Some(ticket.tenant),
+        (ticket.tenant, &ticket.user),
         &by,
         "ticket.tried",
         ticket.id,
@@ -138,14 +140,14 @@ pub(super) fn redeem(
     device.user = ticket.user;
     rows::save(tx, keys::device(device.id), &device);
     tx.put(keys::device_of(device.tenant, &device.user, device.id), []);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         &by,
         "device.registered",
         device.id,
-        &device.user,
+        "",
     )?;
     Ok(Redeemed::Registered {
         device: Box::new(device),
@@ -187,7 +189,7 @@ pub(super) fn remove_device(
     };
     tx.delete(keys::device(device.id));
     tx.delete(keys::device_of(tenant, user, device.id));
-    note(tx, now, Some(tenant), by, "device.removed", device.id, user)?;
+    note_of(tx, now, (tenant, user), by, "device.removed", device.id, "")?;
     let mut ended = Vec::new();
     let mut dropped = Vec::new();
     for mut challenge in challenges::pending_of(tx, tenant, user)? {
@@ -226,10 +228,10 @@ pub(super) fn replace_push(
     };
     device.push = push;
     rows::save(tx, keys::device(id), &device);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         by,
         "device.push_replaced",
         id,
@@ -270,10 +272,10 @@ pub(super) fn judge_token(
         TokenVerdict::Fine | TokenVerdict::Doubtful { .. } => push.quarantined = true,
     }
     rows::save(tx, keys::device(id), &device);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         &By::broker(),
         "device.token_judged",
         id,
