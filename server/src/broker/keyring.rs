@@ -258,6 +258,23 @@ impl Keyring {
         })
     }
 
+    /// Signs a link of the audit trail with the key of the moment.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when there is none.
+    pub(super) fn sign_audit_head(
+        &self,
+        body: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<SignedBody, BrokerError> {
+        let key = self.current(now)?;
+        Ok(SignedBody {
+            signature: sign(&key.private, Purpose::AuditHead, &body)?,
+            key_id: key.stored.key_id.clone(),
+            body,
+        })
+    }
+
     /// Signs a receipt with the key named when the decision fell.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! sled nor HTTP.
 
 pub mod administer;
+pub mod audit;
 pub mod authenticators;
 pub mod challenge;
 pub mod codes;
@@ -15,6 +16,7 @@ pub mod expire;
 pub mod hub;
 pub mod keyring;
 pub(crate) mod random;
+pub mod retention;
 mod rules;
 mod sealed_prompt;
 pub mod texts;
@@ -72,6 +74,7 @@ pub(crate) struct Schedule {
     pub(crate) fcm: tokio::sync::Notify,
     pub(crate) texts: tokio::sync::Notify,
     pub(crate) fallback: expire::Alarm,
+    pub(crate) audit: audit::News,
 }
 
 impl Broker {
@@ -90,6 +93,7 @@ impl Broker {
             fcm: tokio::sync::Notify::new(),
             texts: tokio::sync::Notify::new(),
             fallback: expire::Alarm::new(),
+            audit: audit::News::new(),
         });
         let (told, listening) = (hub.clone(), schedule.clone());
         store.listen(Arc::new(move |hint| match hint {
@@ -100,7 +104,9 @@ impl Broker {
             Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
             Hint::Texts => listening.texts.notify_one(),
             Hint::Fallback(at) => listening.fallback.at(at),
+            Hint::Audit(sequence) => listening.audit.tell(sequence),
             Hint::Resync => {
+                listening.audit.resync();
                 told.challenges.tell_all();
                 told.enrollments.tell_all();
                 listening.expiry.at(Timestamp::default());

@@ -37,6 +37,7 @@ use section::{Findings, Section, quoted};
 
 use crate::{
     delivery::{PushConfig, sms::SmsConfig},
+    domain::retention::Retention,
     telemetry::{LogConfig, LogFormat, check_filter},
     tls::Protocols,
 };
@@ -67,6 +68,9 @@ pub struct Config {
     pub push: PushConfig,
     /// `[sms]`
     pub sms: SmsConfig,
+    /// `[retention]`: how long things are kept once they are done with.
+    /// Defaults: challenges 30 d, tickets 1 d, audit 400 d.
+    pub retention: Retention,
 }
 
 /// `[limits]`: what a caller can make the broker hold or wait for.
@@ -207,6 +211,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     let push = push::read(root.section("push"));
     let plaintext_http = http.allow_plaintext_beyond_loopback;
     let sms = sms::read(root.section("sms"), plaintext_http);
+    let retention = retention(root.section("retention"));
     root.finish();
     let config = Config {
         data_dir,
@@ -219,6 +224,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         limits,
         push,
         sms,
+        retention,
     };
     let listen = config.grpc.listen;
     for (key, set, value) in [
@@ -266,4 +272,15 @@ fn limits(mut section: Section<'_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+fn retention(mut section: Section<'_>) -> Retention {
+    let longest = "36500d";
+    let kept = Retention {
+        challenges: section.span_or("challenges", "30d", ["1h", longest]),
+        tickets: section.span_or("tickets", "1d", ["1h", longest]),
+        audit: section.span_or("audit", "400d", ["1h", longest]),
+    };
+    section.finish();
+    kept
 }

@@ -380,7 +380,7 @@ impl<'a> Section<'a> {
                 })
                 .ok_or_else(|| {
                     format!(
-                        "must be a time span such as 500ms, 30s, 5m or 1h, from {least} to {most}, not {}",
+                        "must be a time span such as 500ms, 30s, 5m, 1h or 30d, from {least} to {most}, not {}",
                         quoted(text)
                     )
                 })
@@ -451,7 +451,7 @@ pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// Reads a span of time written such as `500ms`, `30s`, `5m` or `1h`.
+/// Reads a span of time written such as `500ms`, `30s`, `5m`, `1h` or `30d`.
 pub(crate) fn time_span(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
@@ -460,6 +460,7 @@ pub(crate) fn time_span(text: &str) -> Option<Duration> {
         "s" => number.checked_mul(1_000)?,
         "m" => number.checked_mul(60_000)?,
         "h" => number.checked_mul(3_600_000)?,
+        "d" => number.checked_mul(86_400_000)?,
         _ => return None,
     };
     Some(Duration::from_millis(milliseconds))

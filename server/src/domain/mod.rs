@@ -17,6 +17,7 @@ pub mod policy;
 pub mod push;
 pub mod receipt;
 pub mod response;
+pub mod retention;
 pub mod secret_code;
 pub mod signing_key;
 pub mod spending;

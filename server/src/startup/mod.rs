@@ -313,6 +313,8 @@ impl Server {
         let stop = CancellationToken::new();
         let mut background = tokio::task::JoinSet::new();
         background.spawn(broker.clone().run_expiry());
+        background.spawn(broker.clone().run_audit());
+        background.spawn(broker.clone().run_retention(config.retention));
         for gateway in [PushGateway::Apns, PushGateway::Fcm] {
             background.spawn(broker.clone().run_dispatch(gateway, gateways.clone()));
         }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use crate::domain::{
     account::{Account, AccountChange, AccountEvent, AccountRefusal},
     api_key::{ApiKey, ApiKeyId},
-    audit::{By, Entry},
+    audit::{By, Chain, ChainedEntry, Entry, SignedHead},
     challenge::{Challenge, DeliveryState, Event, GuessVerdict, Method, SignedBody},
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
@@ -64,6 +64,8 @@ pub enum Hint {
     Expiry(Timestamp),
     /// A challenge turns into a text message at this time.
     Fallback(Timestamp),
+    /// The audit trail has this entry, and perhaps more.
+    Audit(u64),
     /// Hints may have been lost: read everything again.
     Resync,
 }
@@ -297,6 +299,15 @@ pub enum TokenVerdict {
         /// The token that was tried.
         token: String,
     },
+}
+
+/// What a step of removal did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// How many have left with it.
+    pub count: usize,
+    /// There may be more to do, at once.
+    pub more: bool,
 }
 
 /// Durable state of the broker.
@@ -542,4 +553,47 @@ pub trait Store: Send + Sync {
     fn is_healthy(&self) -> bool;
     /// Ends all work and lets go of the files.
     async fn close(&self) -> Result<(), StoreError>;
+
+    /// Where the chain of each writer of the audit trail stands.
+    async fn audit_chains(&self) -> Result<Vec<Chain>, StoreError>;
+    /// Up to `limit` entries of a writer from `from` on, in order. What has left
+    /// by age is passed over.
+    async fn audit_page(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainedEntry>, StoreError>;
+    /// Up to `limit` signed heads of a writer from that of `from` on, in order:
+    /// those of entries that are there, and that of the last that has left.
+    async fn audit_heads(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SignedHead>, StoreError>;
+    /// Keeps a signed head; one of the same entry is replaced.
+    async fn add_audit_head(&self, head: SignedHead) -> Result<(), StoreError>;
+
+    /// Removes some of the challenges that were decided before `before`, with
+    /// all that belongs to them: to be repeated while there is more.
+    async fn remove_challenges(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError>;
+    /// The same for tickets whose time ended before `before`.
+    async fn remove_tickets(&self, before: Timestamp, now: Timestamp) -> Result<Left, StoreError>;
+    /// The same for entries of a writer's audit trail that were written before
+    /// `before`; only entries up to a signed head leave, and the last such head
+    /// stays.
+    async fn remove_audit(
+        &self,
+        writer: u64,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError>;
+    /// Prepares some of what an earlier version stored for removal: to be
+    /// repeated until it says `true`.
+    async fn index_for_removal(&self) -> Result<bool, StoreError>;
 }

@@ -70,6 +70,7 @@ impl Worker {
             let entry = Entry {
                 time: now,
                 tenant: None,
+                user: None,
                 by: By::broker(),
                 action,
                 object: format!("{}:{credential}", gateway.name()),

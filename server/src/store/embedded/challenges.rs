@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     Hints,
     accounts::{self, Doing},
-    audit::note,
-    codes, keys, outbox, rows,
+    audit::note_of,
+    codes, keys, outbox, retention, rows,
 };
 use crate::{
     domain::{
@@ -64,10 +64,9 @@ pub(super) fn create(
     if let Some((request, digest)) = &new.idempotency {
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
-        tx.put(
-            keys::idempotency(challenge.tenant, &challenge.api_key, request),
-            value,
-        );
+        let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
+        retention::request_seen(tx, now, &key);
+        tx.put(key, value);
     }
     let mut superseded = Vec::new();
     for mut old in pending {
@@ -100,10 +99,10 @@ pub(super) fn create(
                 [],
             );
             index(tx, hints, Times::default(), &challenge);
-            note(
+            note_of(
                 tx,
                 now,
-                Some(challenge.tenant),
+                (challenge.tenant, &challenge.user),
                 &new.by,
                 "challenge.created",
                 challenge.id,
@@ -240,15 +239,16 @@ fn note_decision(
     now: Timestamp,
     by: &By,
 ) -> Result<(), StoreError> {
+    retention::challenge_decided(tx, challenge, outcome);
     let outcome = format!(
         "{} {}",
         final_name(outcome.state),
         reason_name(outcome.reason)
     );
-    note(
+    note_of(
         tx,
         now,
-        Some(challenge.tenant),
+        (challenge.tenant, &challenge.user),
         by,
         "challenge.decided",
         challenge.id,

@@ -11,6 +11,7 @@ mod keys;
 mod outbox;
 mod record;
 mod registration;
+mod retention;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -26,14 +27,14 @@ use async_trait::async_trait;
 use claims::Claims;
 
 use super::{
-    AccountChanged, Created, Decided, GoOn, Guessed, Hint, Listener, NewChallenge, PushResult,
-    Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
+    AccountChanged, Created, Decided, GoOn, Guessed, Hint, Left, Listener, NewChallenge,
+    PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
 use crate::domain::{
     account::{Account, AccountChange},
     api_key::{ApiKey, ApiKeyId},
-    audit::{By, Entry},
+    audit::{By, Chain, ChainedEntry, Entry, SignedHead},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     code::Guess,
     device::{Device, PushGateway, PushRegistration},
@@ -102,7 +103,11 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let hints = self.hints.clone();
         self.engine
-            .write(move |tx| step(tx, &hints))
+            .write(move |tx| {
+                let done = step(tx, &hints);
+                audit::tell(tx, &hints);
+                done
+            })
             .await
             .map_err(engine_error)?
     }
@@ -118,6 +123,7 @@ impl EmbeddedStore {
                     tx.roll_back();
                     tracing::error!(%error, "progress could not be noted");
                 }
+                audit::tell(tx, &hints);
             })
             .map_err(engine_error)
     }
@@ -561,5 +567,59 @@ impl Store for EmbeddedStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.engine.close().await.map_err(engine_error)
+    }
+
+    async fn audit_chains(&self) -> Result<Vec<Chain>, StoreError> {
+        read!(self, |rows| audit::chains(rows))
+    }
+
+    async fn audit_page(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainedEntry>, StoreError> {
+        read!(self, |rows| audit::page(rows, writer, from, limit))
+    }
+
+    async fn audit_heads(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SignedHead>, StoreError> {
+        read!(self, |rows| audit::heads(rows, writer, from, limit))
+    }
+
+    async fn add_audit_head(&self, head: SignedHead) -> Result<(), StoreError> {
+        self.write(move |tx, _| audit::add_head(tx, &head)).await
+    }
+
+    async fn remove_challenges(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError> {
+        self.write(move |tx, _| retention::remove_challenges(tx, before, now))
+            .await
+    }
+
+    async fn remove_tickets(&self, before: Timestamp, now: Timestamp) -> Result<Left, StoreError> {
+        self.write(move |tx, _| retention::remove_tickets(tx, before, now))
+            .await
+    }
+
+    async fn remove_audit(
+        &self,
+        writer: u64,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError> {
+        self.write(move |tx, _| retention::remove_audit(tx, writer, before, now))
+            .await
+    }
+
+    async fn index_for_removal(&self) -> Result<bool, StoreError> {
+        self.write(retention::index_step).await
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     Hints,
     accounts::{self, Doing},
-    audit::note,
-    keys, rows, texts,
+    audit::note_of,
+    keys, retention, rows, texts,
 };
 use crate::{
     domain::{
@@ -42,14 +42,15 @@ pub(super) fn add_ticket(
     let mut found = ticket.tenant.as_bytes().to_vec();
     found.extend_from_slice(ticket.id.as_bytes());
     tx.put(keys::ticket_locator(&ticket.locator), found);
-    note(
+    retention::ticket_made(tx, ticket);
+    note_of(
         tx,
         ticket.create_time,
-        Some(ticket.tenant),
+        (ticket.tenant, &ticket.user),
         by,
         "ticket.created",
         ticket.id,
-        &ticket.user,
+        "",
     )
 }
 
@@ -70,7 +71,8 @@ fn replace_open(
     }
     old.state = TicketState::Replaced;
     rows::save(tx, key, &old);
-    note(tx, now, Some(tenant), by, "ticket.replaced", old.id, "")?;
+    let whose = (tenant, &old.user);
+    note_of(tx, now, whose, by, "ticket.replaced", old.id, "")?;
     hints.after_commit(tx, Hint::Enrollment(old.id));
     Ok(())
 }
@@ -123,10 +125,10 @@ pub(super) fn redeem(
         Try::Dead => return Ok(Redeemed::Refused),
     };
     rows::save(tx, key, &ticket);
-    note(
+    note_of(
         tx,
         now,
-        Some(ticket.tenant),
+        (ticket.tenant, &ticket.user),
         &by,
         "ticket.tried",
         ticket.id,
@@ -142,14 +144,14 @@ pub(super) fn redeem(
     device.user = ticket.user;
     rows::save(tx, keys::device(device.id), &device);
     tx.put(keys::device_of(device.tenant, &device.user, device.id), []);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         &by,
         "device.registered",
         device.id,
-        &device.user,
+        "",
     )?;
     notify(
         tx,
@@ -229,16 +231,8 @@ pub(super) fn drop_device(
 ) -> Result<(), StoreError> {
     tx.delete(keys::device(device.id));
     tx.delete(keys::device_of(device.tenant, &device.user, device.id));
-    let tenant = Some(device.tenant);
-    note(
-        tx,
-        now,
-        tenant,
-        by,
-        "device.removed",
-        device.id,
-        &device.user,
-    )
+    let whose = (device.tenant, &device.user);
+    note_of(tx, now, whose, by, "device.removed", device.id, "")
 }
 
 /// Tells the user's numbers of a device that came or went.
@@ -270,10 +264,10 @@ pub(super) fn replace_push(
     };
     device.push = push;
     rows::save(tx, keys::device(id), &device);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         by,
         "device.push_replaced",
         id,
@@ -314,10 +308,10 @@ pub(super) fn judge_token(
         TokenVerdict::Fine | TokenVerdict::Doubtful { .. } => push.quarantined = true,
     }
     rows::save(tx, keys::device(id), &device);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         &By::broker(),
         "device.token_judged",
         id,
