@@ -2,7 +2,7 @@
 //! strangers on the port.
 
 use countersign_proto::v1::{self, ChallengeState as S, DecisionReason as R};
-use countersign_server::clock::Clock;
+use countersign_server::{Server, clock::Clock};
 use countersign_tests::{START_MS, TestBroker, config, end, field, sign_in};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
@@ -159,4 +159,36 @@ async fn odd_texts() {
         .create_challenge(request)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn the_public_http_port_tells_nothing_of_the_inside() {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), "[public_http]\nlisten = \"127.0.0.1:0\"\n");
+    let clock = Clock::system();
+    countersign_server::init(&config, &clock).await.unwrap();
+    let server = Server::bind(config, clock).await.unwrap();
+    let ports = [server.http_addr(), server.public_http_addr().unwrap()];
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(server.serve(async move {
+        drop(stopped.await);
+    }));
+    let status = async |port: usize, path: &str| {
+        let url = format!("http://{}{path}", ports[port]);
+        reqwest::get(url).await.unwrap().status().as_u16()
+    };
+    for (path, inside, outside) in [
+        ("/healthz", 200, 200),
+        ("/.well-known/jwks.json", 200, 200),
+        ("/sms/nobody/status", 404, 404),
+        ("/readyz", 200, 404),
+        ("/metrics", 200, 404),
+        ("/else", 404, 404),
+    ] {
+        assert_eq!(status(0, path).await, inside, "{path}");
+        assert_eq!(status(1, path).await, outside, "{path}");
+    }
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
 }

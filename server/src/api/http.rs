@@ -1,4 +1,6 @@
-//! The HTTP port: is it alive, is it ready, what does it count, which keys.
+//! The HTTP ports. One for operators: is it alive, is it ready, what does it
+//! count; it also has all that the public one has: which keys, and where SMS
+//! gateways report.
 
 use std::sync::Arc;
 
@@ -51,6 +53,16 @@ pub type StatusCallbacks = Arc<dyn Fn(StatusCallback<'_>) -> StatusAnswer + Send
 /// `/healthz`, `/readyz`, `/metrics`, `/.well-known/jwks.json`,
 /// `/sms/{gateway}/status`.
 pub fn router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router {
+    let operators = Router::new()
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(broker.clone());
+    public_router(broker, callbacks).merge(operators)
+}
+
+/// `/healthz`, `/.well-known/jwks.json`, `/sms/{gateway}/status`: nothing that
+/// tells of the broker's inside.
+pub fn public_router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router {
     let texts = Router::new()
         .route("/sms/{gateway}/status", get(text_status).post(text_status))
         .layer(DefaultBodyLimit::max(MAX_CALLBACK))
@@ -60,8 +72,6 @@ pub fn router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router {
             "/healthz",
             get(|| async { Json(json!({ "status": "ok" })) }),
         )
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({ "error": "not found" }))) })
         .with_state(broker)

@@ -60,6 +60,9 @@ pub struct Config {
     pub grpc: PortConfig,
     /// `[http]`: the port of health, metrics and JWKS. Default `127.0.0.1:7701`.
     pub http: PortConfig,
+    /// `[public_http]`: a second HTTP port, for JWKS and the callbacks of SMS
+    /// gateways alone. Default: none.
+    pub public_http: Option<PortConfig>,
     /// `[log]`
     pub log: LogConfig,
     /// `[limits]`
@@ -186,6 +189,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         Protocols::Http,
         findings,
     );
+    let public_http = port::read_optional(root.section("public_http"), Protocols::Http, findings);
     match &public_url {
         Some(url) => {
             if let Err(message) = check_plaintext(
@@ -209,7 +213,10 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     let log = log(root.section("log"));
     let limits = limits(root.section("limits"));
     let push = push::read(root.section("push"));
-    let plaintext_http = http.allow_plaintext_beyond_loopback;
+    let plaintext_http = public_http
+        .as_ref()
+        .unwrap_or(&http)
+        .allow_plaintext_beyond_loopback;
     let sms = sms::read(root.section("sms"), plaintext_http);
     let retention = retention(root.section("retention"));
     root.finish();
@@ -220,6 +227,7 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         master_key_file,
         grpc,
         http,
+        public_http,
         log,
         limits,
         push,

@@ -1,10 +1,10 @@
-//! `[grpc]` and `[http]`: a port and its TLS.
+//! `[grpc]`, `[http]` and `[public_http]`: a port and its TLS.
 
 use std::net::SocketAddr;
 
 use super::{
     fault::Source,
-    section::{Findings, Section, quoted},
+    section::{Findings, Located, Section, quoted},
 };
 use crate::tls::{ClientCertificates, Protocols, Tls, TlsError, TlsFile, TlsFiles};
 
@@ -29,6 +29,30 @@ pub(super) fn read(
     findings: &Findings,
 ) -> (PortConfig, Source) {
     let listen = section.address_or("listen", default);
+    read_rest(section, listen, protocols, findings)
+}
+
+/// Reads a port that is there only when it has an address.
+pub(super) fn read_optional(
+    mut section: Section<'_>,
+    protocols: Protocols,
+    findings: &Findings,
+) -> Option<PortConfig> {
+    match section.address("listen") {
+        Some(listen) => Some(read_rest(section, listen, protocols, findings).0),
+        None => {
+            section.finish();
+            None
+        }
+    }
+}
+
+fn read_rest(
+    mut section: Section<'_>,
+    listen: Located<SocketAddr>,
+    protocols: Protocols,
+    findings: &Findings,
+) -> (PortConfig, Source) {
     let plaintext = section.flag("allow_plaintext_beyond_loopback");
     let (tls, tls_is_meant) = read_tls(section.section("tls"), protocols);
     if !tls_is_meant && !plaintext.value && !listen.value.ip().is_loopback() {

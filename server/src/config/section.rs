@@ -326,6 +326,14 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Address and port, where there is one.
+    pub(super) fn address(&mut self, key: &'static str) -> Option<Located<SocketAddr>> {
+        self.parsed(key, |text| {
+            text.parse()
+                .map_err(|_| format!("must be an IP address and a port, not {}", quoted(text)))
+        })
+    }
+
     /// True or false.
     pub(super) fn flag(&mut self, key: &'static str) -> Located<bool> {
         self.get_or(key, (false, "false".to_owned()), |value| {

@@ -173,6 +173,7 @@ pub struct Server {
     config: Config,
     grpc: (Listener, SocketAddr),
     http: (Listener, SocketAddr),
+    public_http: Option<(Listener, SocketAddr)>,
     tls: Vec<Tls>,
     health: HealthReporter,
     routes: tonic::service::Routes,
@@ -250,6 +251,10 @@ impl Server {
         let mut tls = Vec::new();
         let grpc = listen(&config.grpc, &config, Protocols::Grpc, &mut tls).await?;
         let http = listen(&config.http, &config, Protocols::Http, &mut tls).await?;
+        let public_http = match &config.public_http {
+            None => None,
+            Some(port) => Some(listen(port, &config, Protocols::Http, &mut tls).await?),
+        };
         let identity = Identity {
             issuer: config.issuer_at(grpc.1),
             public_url: config.public_url_at(grpc.1),
@@ -272,6 +277,7 @@ impl Server {
             config,
             grpc,
             http,
+            public_http,
             tls,
             health,
             routes,
@@ -291,6 +297,12 @@ impl Server {
         self.http.1
     }
 
+    /// Where the public HTTP port is bound, if there is one.
+    #[must_use]
+    pub fn public_http_addr(&self) -> Option<SocketAddr> {
+        self.public_http.as_ref().map(|port| port.1)
+    }
+
     /// Serves until `shutdown`, then takes no new work, lets running calls end
     /// (waiting ones end as they are), and closes the store.
     ///
@@ -304,6 +316,7 @@ impl Server {
             config,
             grpc,
             http,
+            public_http,
             tls,
             health,
             routes,
@@ -339,14 +352,20 @@ impl Server {
             .layer(authenticate)
             .add_routes(routes)
             .serve_with_incoming_shutdown(grpc.0, stop.clone().cancelled_owned());
-        let http = axum::serve(
+        let callbacks = status_callbacks(texts);
+        let mut http = serve_http(
             http.0,
-            api::http::router(broker.clone(), status_callbacks(texts))
-                .into_make_service_with_connect_info::<crate::tls::ConnectionInfo>(),
-        )
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+            api::http::router(broker.clone(), callbacks.clone()),
+            stop.clone(),
+        );
+        let mut public_http = match public_http {
+            None => tokio::spawn(std::future::pending()),
+            Some(port) => {
+                let router = api::http::public_router(broker.clone(), callbacks);
+                serve_http(port.0, router, stop.clone())
+            }
+        };
         let mut grpc = tokio::spawn(grpc);
-        let mut http = tokio::spawn(async move { http.await });
 
         let mut result = Ok(());
         tokio::select! {
@@ -358,6 +377,9 @@ impl Server {
             }
             ended = &mut grpc => result = flatten(ended),
             ended = &mut http => {
+                result = ended.unwrap_or(Ok(())).map_err(ServeError::Http);
+            }
+            ended = &mut public_http => {
                 result = ended.unwrap_or(Ok(())).map_err(ServeError::Http);
             }
         }
@@ -378,6 +400,7 @@ impl Server {
         }
         grpc.abort();
         http.abort();
+        public_http.abort();
         drop(watching);
         if let Err(error) = broker.store.close().await
             && result.is_ok()
@@ -386,6 +409,16 @@ impl Server {
         }
         result
     }
+}
+
+fn serve_http(
+    listener: Listener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<io::Result<()>> {
+    let router = router.into_make_service_with_connect_info::<crate::tls::ConnectionInfo>();
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    tokio::spawn(async move { served.await })
 }
 
 /// What SMS gateways report over HTTP, on its way to them.
