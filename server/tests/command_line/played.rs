@@ -61,17 +61,7 @@ fn tenant(tenant_id: &str, display_name: &str) -> Tenant {
     Tenant {
         tenant_id: tenant_id.to_owned(),
         display_name: display_name.to_owned(),
-        policy: Some(TenantPolicy {
-            number_matching: NumberMatching::Always.into(),
-            number_digits: 2,
-            challenge_ttl: Some(prost_types::Duration {
-                seconds: 60,
-                nanos: 0,
-            }),
-            pending_limit: PendingLimit::Supersede.into(),
-            encrypted_prompts: Some(true),
-            ..TenantPolicy::default()
-        }),
+        policy: None,
         create_time: moment(0),
     }
 }

@@ -127,9 +127,9 @@ impl Faults {
         }
         self.number("sms.per_number_hour", sms.per_number_hour, 1, 60);
         self.number("sms.per_number_day", sms.per_number_day, 1, 200);
-        self.number("sms.per_range_hour", sms.per_range_hour, 1, 1000);
+        self.number("sms.per_range_hour", sms.per_range_hour, 1, 200);
         self.number("sms.per_tenant_day", sms.per_tenant_day, 0, 10_000_000);
-        self.number("sms.range_alarm", sms.range_alarm, 2, 1000);
+        self.number("sms.range_alarm", sms.range_alarm, 2, 200);
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
         let host = &sms.origin_host;
         let ends = ['.', '-'];
