@@ -6,8 +6,15 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
-    let files = ["challenge", "approval", "enrollment", "device", "admin"]
-        .map(|name| root.join(format!("countersign/v1/{name}.proto")));
+    let files = [
+        "challenge",
+        "approval",
+        "enrollment",
+        "device",
+        "audit",
+        "admin",
+    ]
+    .map(|name| root.join(format!("countersign/v1/{name}.proto")));
     println!(
         "cargo:rerun-if-changed={}",
         root.join("countersign").display()

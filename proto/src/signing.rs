@@ -35,6 +35,8 @@ pub enum Purpose {
     Enroll,
     /// The broker's [`BrokerKey`](crate::v1::BrokerKey) that comes next.
     KeySuccession,
+    /// The broker's [`AuditHead`](crate::v1::AuditHead).
+    AuditHead,
 }
 
 impl Purpose {
@@ -47,6 +49,7 @@ impl Purpose {
             Self::DeviceProof => "countersign/v1/device-proof",
             Self::Enroll => "countersign/v1/enroll",
             Self::KeySuccession => "countersign/v1/key-succession",
+            Self::AuditHead => "countersign/v1/audit-head",
         }
     }
 

@@ -1,7 +1,7 @@
 //! The approval broker: signed challenges to phones, one durable decision each.
 //!
-//! Arrows between the rooms: `main -> lib -> api -> broker -> {store, delivery}
-//! -> domain -> proto::signing`. See `ARCHITECTURE.md`.
+//! Arrows between the rooms: `main -> lib -> api -> broker -> {store, delivery,
+//! texts} -> domain -> proto::signing`. See `ARCHITECTURE.md`.
 
 pub mod api;
 pub mod broker;
@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod startup;
 pub mod store;
 pub mod telemetry;
+pub mod texts;
 pub mod tls;
 
 pub use startup::{InitReport, ServeError, Server, StartError, init, recover};

@@ -8,7 +8,8 @@ use prometheus::{
 };
 
 use crate::domain::{
-    challenge::Outcome,
+    challenge::{Method, Outcome},
+    code::CodeRefusal,
     receipt::{final_name, reason_name},
 };
 
@@ -22,6 +23,13 @@ pub struct Metrics {
     push_alarms: IntGaugeVec,
     calls: IntCounterVec,
     subscribed: IntGauge,
+    went_on: IntCounterVec,
+    guesses: IntCounterVec,
+    codes_refused: IntCounterVec,
+    range_alarms: IntCounter,
+    texts: IntCounterVec,
+    text_seconds: HistogramVec,
+    text_receipts: IntCounterVec,
 }
 
 impl Metrics {
@@ -56,7 +64,47 @@ impl Metrics {
         registry.register(Box::new(push_alarms.clone()))?;
         let subscribed = IntGauge::new("countersign_subscribed_devices", "Open Subscribe streams")?;
         registry.register(Box::new(subscribed.clone()))?;
+        let range_alarms = IntCounter::new(
+            "countersign_sms_range_alarms_total",
+            "Ranges of numbers that became suspicious of SMS pumping",
+        )?;
+        registry.register(Box::new(range_alarms.clone()))?;
+        let text_seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "countersign_text_seconds",
+                "Time from handing a text message to the gateways to their answer",
+            ),
+            &["purpose"],
+        )?;
+        registry.register(Box::new(text_seconds.clone()))?;
         Ok(Self {
+            went_on: counter(
+                "countersign_challenges_went_on_total",
+                "Challenges that went on by another method, by method and who wanted it",
+                &["method", "by"],
+            )?,
+            guesses: counter(
+                "countersign_guesses_total",
+                "Typed codes, by method and verdict",
+                &["method", "verdict"],
+            )?,
+            codes_refused: counter(
+                "countersign_codes_refused_total",
+                "Codes and prompts that were not sent, by reason",
+                &["reason"],
+            )?,
+            range_alarms,
+            texts: counter(
+                "countersign_texts_total",
+                "Tries of text messages, by purpose and outcome",
+                &["purpose", "outcome"],
+            )?,
+            text_seconds,
+            text_receipts: counter(
+                "countersign_text_receipts_total",
+                "What networks say of text messages, by gateway",
+                &["gateway", "state"],
+            )?,
             created,
             decided: counter(
                 "countersign_challenges_decided_total",
@@ -78,6 +126,43 @@ impl Metrics {
             subscribed,
             registry,
         })
+    }
+
+    pub(crate) fn went_on(&self, method: Method, by: &str) {
+        self.went_on.with_label_values(&[method.name(), by]).inc();
+    }
+
+    pub(crate) fn guessed(&self, method: Method, verdict: &str) {
+        self.guesses
+            .with_label_values(&[method.name(), verdict])
+            .inc();
+    }
+
+    pub(crate) fn code_refused(&self, refusal: CodeRefusal) {
+        let reason = refusal.name();
+        self.codes_refused.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn country_refused(&self) {
+        self.codes_refused.with_label_values(&["COUNTRY"]).inc();
+    }
+
+    pub(crate) fn range_alarm(&self) {
+        self.range_alarms.inc();
+    }
+
+    pub(crate) fn texted(&self, purpose: &str, outcome: &str, took: Duration) {
+        self.texts.with_label_values(&[purpose, outcome]).inc();
+        self.text_seconds
+            .with_label_values(&[purpose])
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn text_receipt(&self, gateway: &str, delivered: bool) {
+        let state = if delivered { "delivered" } else { "failed" };
+        self.text_receipts
+            .with_label_values(&[gateway, state])
+            .inc();
     }
 
     pub(crate) fn created(&self) {

@@ -37,6 +37,10 @@ pub(crate) fn make(name: &str, stored: Option<&File<Accepted>>) -> File<Accepted
                 stored,
             )],
         ),
+        "audit-head" => (
+            "How the broker vouches for its audit trail: AuditHead.",
+            audit_heads(stored),
+        ),
         other => panic!("no such file: {other}"),
     };
     File {
@@ -139,6 +143,21 @@ fn enrollments(stored: Option<&File<Accepted>>) -> Vec<Accepted> {
         .collect()
 }
 
+fn audit_heads(stored: Option<&File<Accepted>>) -> Vec<Accepted> {
+    let mut made = vector(
+        "audit-head",
+        Purpose::AuditHead,
+        &keys::broker(),
+        bodies::audit_head(),
+        stored,
+    );
+    made.related = Some(Related {
+        contents: Some(bodies::audit_contents().iter().map(hex).collect()),
+        ..Related::default()
+    });
+    vec![made]
+}
+
 /// Both kinds of device key.
 pub(crate) fn device_keys() -> [(&'static str, TestKey); 2] {
     [
@@ -167,6 +186,7 @@ fn vector(
             Purpose::DeviceProof => "countersign.v1.DeviceProof",
             Purpose::Enroll => "countersign.v1.EnrollmentBody",
             Purpose::KeySuccession => "countersign.v1.BrokerKey",
+            Purpose::AuditHead => "countersign.v1.AuditHead",
         }
         .to_owned(),
         key: key.written.clone(),

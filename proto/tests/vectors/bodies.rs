@@ -4,9 +4,9 @@
 use base64::Engine as _;
 use countersign_proto::signing::{key_id, sha256};
 use countersign_proto::v1::{
-    AcknowledgeChallengeRequest, BrokerKey, ChallengeBody, Decision, Detail, DeviceProof,
-    EnrollmentBody, Gateway, KeyAlgorithm, KeyProtection, Platform, PushEnvironment,
-    PushRegistration, ResponseBody, SignInContext, UserVerification,
+    AcknowledgeChallengeRequest, AuditContent, AuditHead, BrokerKey, ChallengeBody, Decision,
+    Detail, DeviceProof, EnrollmentBody, Gateway, KeyAlgorithm, KeyProtection, Platform,
+    PushEnvironment, PushRegistration, ResponseBody, SignInContext, UserVerification,
 };
 use prost::Message as _;
 use prost_types::Timestamp;
@@ -306,4 +306,59 @@ pub(crate) fn succession(next: &TestKey) -> Body {
             "activate_time": at_text(600),
         }),
     }
+}
+
+/// A link of an audit trail: that of [`audit_contents`], the first two of which
+/// have left.
+pub(crate) fn audit_head() -> Body {
+    let mut link = [0; 32];
+    for content in audit_contents() {
+        link = sha256(&[link, sha256(&content)].concat());
+    }
+    let body = AuditHead {
+        issuer: "https://approve.example.be:8443".to_owned(),
+        writer: 1,
+        sequence: 4,
+        link: link.to_vec().into(),
+        first_kept: 3,
+        sign_time: at(1800),
+    };
+    Body {
+        bytes: body.encode_to_vec(),
+        fields: json!({
+            "issuer": body.issuer,
+            "writer": "1",
+            "sequence": "4",
+            "link": base64(link),
+            "first_kept": "3",
+            "sign_time": at_text(1800),
+        }),
+    }
+}
+
+pub(crate) fn audit_contents() -> Vec<Vec<u8>> {
+    let tenant = [0x11; 16];
+    [
+        ("operator", "signing_key.created", "", false),
+        ("api_key:0123456789abcdef", "tenant.created", "", true),
+        ("api_key:0123456789abcdef", "challenge.created", "tom", true),
+        ("device:x", "challenge.decided", "tom", true),
+    ]
+    .into_iter()
+    .zip(1_u8..)
+    .map(|((actor, action, user, of_tenant), n)| {
+        AuditContent {
+            time_ms: 1_779_872_400_000,
+            tenant_id: of_tenant.then(|| tenant.to_vec().into()),
+            actor: actor.to_owned(),
+            address: "192.0.2.1".to_owned(),
+            action: action.to_owned(),
+            object: format!("object {n}"),
+            outcome: String::new(),
+            user_id: user.to_owned(),
+            salt: vec![n; 16].into(),
+        }
+        .encode_to_vec()
+    })
+    .collect()
 }

@@ -51,6 +51,9 @@ pub(crate) struct Related {
     /// The broker's key that the URI pins, in hex.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) broker_public_key: Option<String>,
+    /// Of an audit head: the contents of the chain, from the first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) contents: Option<Vec<String>>,
 }
 
 /// A signature that everybody accepts.
@@ -123,6 +126,7 @@ pub(crate) fn purpose(label: &str) -> Purpose {
         Purpose::DeviceProof,
         Purpose::Enroll,
         Purpose::KeySuccession,
+        Purpose::AuditHead,
     ]
     .into_iter()
     .find(|purpose| purpose.label() == label)

@@ -34,12 +34,13 @@ use sealed::{RejectedSealed, Sealed, bytes32};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const ACCEPTED: [&str; 5] = [
+const ACCEPTED: [&str; 6] = [
     "challenge",
     "response",
     "device-proof",
     "enroll",
     "key-succession",
+    "audit-head",
 ];
 
 fn writing() -> bool {

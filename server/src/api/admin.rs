@@ -6,6 +6,7 @@ use countersign_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::{
+    admin_audit::{self, Answers},
     approval::invalid,
     convert, convert_policy,
     status::{status, unauthenticated},
@@ -30,7 +31,7 @@ impl Administration {
     }
 }
 
-fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
+pub(super) fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
     request
         .extensions()
         .get::<AdminCaller>()
@@ -42,7 +43,7 @@ fn tenant_id(text: &str) -> Result<TenantId, Status> {
     TenantId::parse("tenant_id", text).map_err(invalid)
 }
 
-fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
+pub(super) fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
     if text.is_empty() {
         Ok(None)
     } else {
@@ -50,13 +51,13 @@ fn optional_tenant_id(text: &str) -> Result<Option<TenantId>, Status> {
     }
 }
 
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
+pub(super) const DEFAULT_PAGE: usize = 100;
+pub(super) const MAX_PAGE: usize = 1000;
 const DEFAULT_VERSIONS: usize = 20;
 const MAX_VERSIONS: usize = 100;
 
 /// How many of a list are asked for at a time.
-fn page_size(asked: i32, default: usize, most: usize) -> Result<usize, Status> {
+pub(super) fn page_size(asked: i32, default: usize, most: usize) -> Result<usize, Status> {
     match usize::try_from(asked) {
         Ok(0) => Ok(default),
         Ok(size) if size <= most => Ok(size),
@@ -324,5 +325,30 @@ impl v1::admin_service_server::AdminService for Administration {
             .map(|(key, turn)| convert::signing_key(key, *turn))
             .collect();
         Ok(Response::new(v1::ListSigningKeysResponse { keys }))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<v1::ListAuditEntriesRequest>,
+    ) -> Result<Response<v1::ListAuditEntriesResponse>, Status> {
+        admin_audit::list(&self.broker, request).await
+    }
+
+    type WatchAuditStream = Answers<v1::WatchAuditResponse>;
+
+    async fn watch_audit(
+        &self,
+        request: Request<v1::WatchAuditRequest>,
+    ) -> Result<Response<Self::WatchAuditStream>, Status> {
+        admin_audit::watch(&self.broker, request).await
+    }
+
+    type ExportAuditStream = Answers<v1::ExportAuditResponse>;
+
+    async fn export_audit(
+        &self,
+        request: Request<v1::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        admin_audit::export(&self.broker, request).await
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     broker::{Broker, IdpCaller, challenge::NewRequest, error::BrokerError},
     domain::{
         Invalid,
+        challenge::Method,
         ids::{ChallengeId, DeviceId, UserId, parse_uuid},
     },
 };
@@ -54,9 +55,7 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
         let id = *parse_uuid("request_id", &id)?.as_bytes();
         Some((id, sha256(&request.encode_to_vec())))
     };
-    let method =
-        v1::Method::try_from(request.method).map_err(|_| Invalid::new("method", "is not known"))?;
-    check_method(method)?;
+    let method = method(request.method)?;
     if !request.browser_token.is_empty() {
         return Err(Invalid::new(
             "browser_token",
@@ -76,6 +75,7 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
     };
     Ok(NewRequest {
         idempotency,
+        method,
         user: UserId::parse("user_id", &request.user_id)?,
         context: convert::context(request.context)?,
         device,
@@ -83,15 +83,18 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
     })
 }
 
-/// Checks that the method asked for is one that can be had.
-fn check_method(method: v1::Method) -> Result<(), Invalid> {
+/// The method asked for; none: by policy, or the one in use.
+fn method(number: i32) -> Result<Option<Method>, Invalid> {
+    let method =
+        v1::Method::try_from(number).map_err(|_| Invalid::new("method", "is not known"))?;
     match method {
-        v1::Method::Unspecified | v1::Method::Push => Ok(()),
-        v1::Method::Sms
-        | v1::Method::Totp
-        | v1::Method::RecoveryCode
-        | v1::Method::RememberedBrowser => {
-            Err(Invalid::new("method", "must be METHOD_PUSH or unset"))
+        v1::Method::Unspecified => Ok(None),
+        v1::Method::Push => Ok(Some(Method::Push)),
+        v1::Method::Sms => Ok(Some(Method::Sms)),
+        v1::Method::Totp => Ok(Some(Method::Totp)),
+        v1::Method::RecoveryCode => Ok(Some(Method::RecoveryCode)),
+        v1::Method::RememberedBrowser => {
+            Err(Invalid::new("method", "must not be REMEMBERED_BROWSER"))
         }
     }
 }
@@ -186,5 +189,38 @@ impl v1::approval_service_server::ApprovalService for Approval {
             .map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CancelChallengeResponse { challenge }))
+    }
+
+    async fn send_code(
+        &self,
+        request: Request<v1::SendCodeRequest>,
+    ) -> Result<Response<v1::SendCodeResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = challenge_id(&request.challenge_id)?;
+        let method = method(request.method).map_err(invalid)?;
+        let shown = self
+            .broker
+            .send_code(&caller, id, method)
+            .await
+            .map_err(status)?;
+        let challenge = Some(convert::challenge(shown));
+        Ok(Response::new(v1::SendCodeResponse { challenge }))
+    }
+
+    async fn verify_code(
+        &self,
+        request: Request<v1::VerifyCodeRequest>,
+    ) -> Result<Response<v1::VerifyCodeResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = challenge_id(&request.challenge_id)?;
+        let shown = self
+            .broker
+            .verify_code(&caller, id, &request.code)
+            .await
+            .map_err(status)?;
+        let challenge = Some(convert::challenge(shown));
+        Ok(Response::new(v1::VerifyCodeResponse { challenge }))
     }
 }

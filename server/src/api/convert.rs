@@ -5,14 +5,17 @@ use std::time::Duration;
 use countersign_proto::v1;
 
 use crate::{
-    broker::{Shown, error::BrokerError},
+    broker::{Shown, authenticators::Authenticators, error::BrokerError},
     domain::{
         Invalid,
+        account::{Phone, RecoveryCodes, Totp},
         api_key::{ApiKey, Role},
         body::timestamp,
         challenge::{Delivery, DeliveryState, Final, Method, Reason, Road, SignedBody},
+        code::Codes,
         context::{SignInContext, is_disguising},
         device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
+        ids::AuthenticatorId,
         signing_key::{SigningKey, Succession, Turn},
         time::Timestamp,
     },
@@ -93,7 +96,8 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
         }
         .into(),
         number_to_match: challenge.number.clone(),
-        code_delivery: None,
+        code_delivery: (challenge.method != Method::Push || challenge.codes.sends > 0)
+            .then(|| code_delivery(&challenge.codes)),
         deliveries: challenge.deliveries.iter().map(delivery).collect(),
         create_time: Some(timestamp(challenge.create_time)),
         expire_time: Some(timestamp(challenge.expire_time)),
@@ -104,6 +108,10 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
         decided_by_device_id: outcome
             .and_then(|outcome| outcome.proof.as_ref())
             .map(|proof| proof.device.to_string())
+            .unwrap_or_default(),
+        decided_by_authenticator_id: outcome
+            .and_then(|outcome| outcome.authenticator)
+            .map(|id| id.to_string())
             .unwrap_or_default(),
     }
 }
@@ -219,6 +227,63 @@ pub(super) fn platform(field: &str, value: v1::Platform) -> Result<Platform, Inv
         v1::Platform::Android => Ok(Platform::Android),
         v1::Platform::Unspecified => Err(Invalid::new(field, "must be IOS or ANDROID")),
     }
+}
+
+pub(super) fn code_delivery(codes: &Codes) -> v1::CodeDelivery {
+    v1::CodeDelivery {
+        masked_destination: codes.masked.clone(),
+        resend_time: (codes.sends > 0).then(|| timestamp(codes.resend_time)),
+        attempts_left: codes.attempts_left(),
+    }
+}
+
+/// Everything a user can answer with, oldest first.
+pub(super) fn authenticators(known: &Authenticators) -> Vec<v1::Authenticator> {
+    let account = &known.account;
+    let mut all: Vec<_> = known.devices.iter().map(authenticator).collect();
+    all.extend(account.phones.iter().map(phone));
+    all.extend(account.totps.iter().map(totp));
+    all.extend(account.recovery.iter().map(recovery_codes));
+    // Their ids sort by time.
+    all.sort_by(|a, b| a.authenticator_id.cmp(&b.authenticator_id));
+    all
+}
+
+fn other(
+    id: AuthenticatorId,
+    create_time: Timestamp,
+    last_used_time: Option<Timestamp>,
+    kind: v1::authenticator::Kind,
+) -> v1::Authenticator {
+    v1::Authenticator {
+        authenticator_id: id.to_string(),
+        create_time: Some(timestamp(create_time)),
+        last_used_time: last_used_time.map(timestamp),
+        kind: Some(kind),
+    }
+}
+
+pub(super) fn phone(phone: &Phone) -> v1::Authenticator {
+    let kind = v1::authenticator::Kind::PhoneNumber(v1::PhoneNumber {
+        masked_number: phone.masked.clone(),
+        country: phone.country.clone(),
+        confirmed: phone.confirming.is_none(),
+        language: phone.language.clone(),
+    });
+    other(phone.id, phone.create_time, phone.last_used_time, kind)
+}
+
+pub(super) fn totp(totp: &Totp) -> v1::Authenticator {
+    let kind = v1::authenticator::Kind::TotpApp(v1::TotpApp {
+        confirmed: totp.confirmed,
+    });
+    other(totp.id, totp.create_time, totp.last_used_time, kind)
+}
+
+pub(super) fn recovery_codes(set: &RecoveryCodes) -> v1::Authenticator {
+    let remaining = u32::try_from(set.unused.len()).unwrap_or(u32::MAX);
+    let kind = v1::authenticator::Kind::RecoveryCodes(v1::RecoveryCodes { remaining });
+    other(set.id, set.create_time, set.last_used_time, kind)
 }
 
 pub(super) fn authenticator(device: &Device) -> v1::Authenticator {

@@ -15,7 +15,7 @@ use crate::{
     broker::{Broker, error::BrokerError},
     domain::{
         body::timestamp,
-        ids::{DeviceId, EnrollmentId, UserId},
+        ids::{AuthenticatorId, EnrollmentId, UserId},
         ticket::TicketState,
     },
 };
@@ -32,6 +32,10 @@ impl Enrollment {
 
 fn user_id(text: &str) -> Result<UserId, Status> {
     UserId::parse("user_id", text).map_err(invalid)
+}
+
+fn authenticator_id(text: &str) -> Result<AuthenticatorId, Status> {
+    AuthenticatorId::parse("authenticator_id", text).map_err(invalid)
 }
 
 /// A self-contained SVG image with the quiet zone that scanners need.
@@ -95,20 +99,108 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
         }))
     }
 
+    async fn add_phone(
+        &self,
+        request: Request<v1::AddPhoneRequest>,
+    ) -> Result<Response<v1::AddPhoneResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = user_id(&request.user_id)?;
+        let phone = self
+            .broker
+            .add_phone(&caller, user, &request.phone_number, &request.language)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(v1::AddPhoneResponse {
+            code_delivery: phone.confirming.as_ref().map(convert::code_delivery),
+            authenticator: Some(convert::phone(&phone)),
+        }))
+    }
+
+    async fn confirm_phone(
+        &self,
+        request: Request<v1::ConfirmPhoneRequest>,
+    ) -> Result<Response<v1::ConfirmPhoneResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = user_id(&request.user_id)?;
+        let id = authenticator_id(&request.authenticator_id)?;
+        let phone = self
+            .broker
+            .confirm_phone(&caller, user, id, &request.code)
+            .await
+            .map_err(status)?;
+        let authenticator = Some(convert::phone(&phone));
+        Ok(Response::new(v1::ConfirmPhoneResponse { authenticator }))
+    }
+
+    async fn add_totp(
+        &self,
+        request: Request<v1::AddTotpRequest>,
+    ) -> Result<Response<v1::AddTotpResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = user_id(&request.user_id)?;
+        let new = self
+            .broker
+            .add_totp(&caller, user, &request.account_name)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(v1::AddTotpResponse {
+            authenticator: Some(convert::totp(&new.totp)),
+            qr_svg: qr_svg(&new.otpauth_uri).map_err(status)?,
+            otpauth_uri: new.otpauth_uri.to_string(),
+            secret: new.secret.to_string(),
+        }))
+    }
+
+    async fn confirm_totp(
+        &self,
+        request: Request<v1::ConfirmTotpRequest>,
+    ) -> Result<Response<v1::ConfirmTotpResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = user_id(&request.user_id)?;
+        let id = authenticator_id(&request.authenticator_id)?;
+        let totp = self
+            .broker
+            .confirm_totp(&caller, user, id, &request.code)
+            .await
+            .map_err(status)?;
+        let authenticator = Some(convert::totp(&totp));
+        Ok(Response::new(v1::ConfirmTotpResponse { authenticator }))
+    }
+
+    async fn create_recovery_codes(
+        &self,
+        request: Request<v1::CreateRecoveryCodesRequest>,
+    ) -> Result<Response<v1::CreateRecoveryCodesResponse>, Status> {
+        let caller = caller(&request)?;
+        let user = user_id(&request.get_ref().user_id)?;
+        let new = self
+            .broker
+            .create_recovery_codes(&caller, user)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(v1::CreateRecoveryCodesResponse {
+            authenticator: Some(convert::recovery_codes(&new.set)),
+            codes: new.codes.iter().map(|code| code.to_string()).collect(),
+        }))
+    }
+
     async fn list_authenticators(
         &self,
         request: Request<v1::ListAuthenticatorsRequest>,
     ) -> Result<Response<v1::ListAuthenticatorsResponse>, Status> {
         let caller = caller(&request)?;
         let user = user_id(&request.get_ref().user_id)?;
-        let devices = self
+        let known = self
             .broker
-            .list_devices(&caller, &user)
+            .list_authenticators(caller.tenant, &user)
             .await
             .map_err(status)?;
-        let authenticators = devices.iter().map(convert::authenticator).collect();
         Ok(Response::new(v1::ListAuthenticatorsResponse {
-            authenticators,
+            authenticators: convert::authenticators(&known),
         }))
     }
 
@@ -119,10 +211,9 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let user = user_id(&request.user_id)?;
-        let device =
-            DeviceId::parse("authenticator_id", &request.authenticator_id).map_err(invalid)?;
+        let id = authenticator_id(&request.authenticator_id)?;
         self.broker
-            .remove_authenticator(&caller, user, device)
+            .remove_authenticator(caller.tenant, user, id, &caller.by)
             .await
             .map_err(status)?;
         Ok(Response::new(v1::RemoveAuthenticatorResponse {}))

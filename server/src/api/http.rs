@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::{StatusCode, header},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -13,8 +14,47 @@ use serde_json::json;
 
 use crate::broker::Broker;
 
-/// `/healthz`, `/readyz`, `/metrics`, `/.well-known/jwks.json`.
-pub fn router(broker: Arc<Broker>) -> Router {
+/// Largest status callback, in bytes.
+const MAX_CALLBACK: usize = 16 * 1024;
+
+/// What an SMS gateway sends about a text it took.
+#[derive(Clone, Copy)]
+pub struct StatusCallback<'a> {
+    /// The gateway's configured name, from the path.
+    pub gateway: &'a str,
+    /// `GET` or `POST`.
+    pub method: &'a Method,
+    /// Path and query, byte for byte.
+    pub path_and_query: &'a str,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// At most 16 KiB.
+    pub body: &'a [u8],
+}
+
+/// What became of a status callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusAnswer {
+    /// Taken: 204.
+    Taken,
+    /// Not proven to come from the gateway: 403.
+    Forged,
+    /// No such gateway: 404.
+    UnknownGateway,
+    /// Proven, but not understood: 400.
+    Malformed,
+}
+
+/// Takes status callbacks.
+pub type StatusCallbacks = Arc<dyn Fn(StatusCallback<'_>) -> StatusAnswer + Send + Sync>;
+
+/// `/healthz`, `/readyz`, `/metrics`, `/.well-known/jwks.json`,
+/// `/sms/{gateway}/status`.
+pub fn router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router {
+    let texts = Router::new()
+        .route("/sms/{gateway}/status", get(text_status).post(text_status))
+        .layer(DefaultBodyLimit::max(MAX_CALLBACK))
+        .with_state(callbacks);
     Router::new()
         .route(
             "/healthz",
@@ -25,6 +65,30 @@ pub fn router(broker: Arc<Broker>) -> Router {
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({ "error": "not found" }))) })
         .with_state(broker)
+        .merge(texts)
+}
+
+async fn text_status(
+    State(callbacks): State<StatusCallbacks>,
+    Path(gateway): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let callback = StatusCallback {
+        gateway: &gateway,
+        method: &method,
+        path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
+        headers: &headers,
+        body: &body,
+    };
+    match callbacks(callback) {
+        StatusAnswer::Taken => StatusCode::NO_CONTENT,
+        StatusAnswer::Forged => StatusCode::FORBIDDEN,
+        StatusAnswer::UnknownGateway => StatusCode::NOT_FOUND,
+        StatusAnswer::Malformed => StatusCode::BAD_REQUEST,
+    }
 }
 
 async fn ready(State(broker): State<Arc<Broker>>) -> Response {

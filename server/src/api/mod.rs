@@ -1,6 +1,7 @@
 //! TRANSPORT: gRPC and HTTP in, use cases out. One file per service.
 
 mod admin;
+mod admin_audit;
 mod approval;
 mod auth;
 mod convert;

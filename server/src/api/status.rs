@@ -11,7 +11,10 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     broker::error::BrokerError,
-    domain::receipt::{final_name, reason_name},
+    domain::{
+        code::{Cap, CodeRefusal},
+        receipt::{final_name, reason_name},
+    },
 };
 
 /// The `domain` of every `ErrorInfo`.
@@ -98,6 +101,45 @@ pub(super) fn status(error: BrokerError) -> Status {
             details.set_retry_info(Some(retry_after));
             build(Code::ResourceExhausted, message, details)
         }
+        BrokerError::PromptExpired => build(
+            Code::FailedPrecondition,
+            message,
+            info("PROMPT_EXPIRED", []),
+        ),
+        BrokerError::Refused(refusal, retry_after) => refused(refusal, retry_after, message),
+        BrokerError::GuessTooSoon(retry_after) => {
+            let mut details = info("GUESS_TOO_SOON", []);
+            details.set_retry_info(Some(retry_after));
+            build(Code::ResourceExhausted, message, details)
+        }
+        BrokerError::WrongCode { attempts_left } => {
+            let mut details = info("WRONG_CODE", [("attempts_left", attempts_left.to_string())]);
+            details.add_bad_request_violation("code", "is wrong");
+            build(Code::InvalidArgument, message, details)
+        }
+        BrokerError::NoCodeExpected => build(
+            Code::FailedPrecondition,
+            message,
+            info("NO_CODE_EXPECTED", []),
+        ),
+        BrokerError::TooManyAuthenticators => build(
+            Code::FailedPrecondition,
+            message,
+            info("TOO_MANY_AUTHENTICATORS", []),
+        ),
+        BrokerError::NumberKnown(id) => build(
+            Code::AlreadyExists,
+            message,
+            info("NUMBER_KNOWN", [("authenticator_id", id.to_string())]),
+        ),
+        BrokerError::NotByPolicy(_) => {
+            build(Code::FailedPrecondition, message, info("NOT_BY_POLICY", []))
+        }
+        BrokerError::NoTextGateway => build(
+            Code::FailedPrecondition,
+            message,
+            info("NO_TEXT_GATEWAY", []),
+        ),
         BrokerError::Overloaded => {
             let mut details = info("OVERLOADED", []);
             details.set_retry_info(Some(COME_BACK));
@@ -114,6 +156,27 @@ pub(super) fn status(error: BrokerError) -> Status {
             )
         }
     }
+}
+
+/// No code is sent, or the user is not asked this way: what time heals is
+/// `RESOURCE_EXHAUSTED`, the rest `FAILED_PRECONDITION`.
+fn refused(refusal: CodeRefusal, retry_after: Duration, message: String) -> Status {
+    let (code, reason) = match refusal {
+        CodeRefusal::TooSoon(_) => (Code::ResourceExhausted, "RESEND_TOO_SOON"),
+        CodeRefusal::CoolOff(_) => (Code::ResourceExhausted, "DENIED_A_MOMENT_AGO"),
+        CodeRefusal::Capped(Cap::Number, _) => (Code::ResourceExhausted, "NUMBER_CAP"),
+        CodeRefusal::Capped(Cap::Range, _) => (Code::ResourceExhausted, "RANGE_CAP"),
+        CodeRefusal::Capped(Cap::Tenant, _) => (Code::ResourceExhausted, "TENANT_CAP"),
+        CodeRefusal::PromptBudget(_) => (Code::ResourceExhausted, "PROMPT_BUDGET"),
+        CodeRefusal::TooManySends => (Code::FailedPrecondition, "TOO_MANY_SENDS"),
+        CodeRefusal::NoAuthenticator => (Code::FailedPrecondition, "NO_AUTHENTICATOR"),
+        CodeRefusal::PromptExpired => (Code::FailedPrecondition, "PROMPT_EXPIRED"),
+    };
+    let mut details = info(reason, []);
+    if code == Code::ResourceExhausted {
+        details.set_retry_info(Some(retry_after));
+    }
+    build(code, message, details)
 }
 
 /// Credentials are missing, wrong, revoked or of the wrong kind: one answer.

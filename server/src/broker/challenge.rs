@@ -12,11 +12,10 @@ use super::{
 };
 use crate::{
     domain::{
+        account::Account,
         body::challenge_body,
-        challenge::{
-            Challenge, Delivery, DeliveryState, Event, Final, Method, Outcome, Reason, Road,
-            SignedBody,
-        },
+        challenge::{Challenge, Delivery, DeliveryState, Event, Final, Method, Road, SignedBody},
+        code::{CodeOrder, Codes},
         context::SignInContext,
         device::Device,
         ids::{ChallengeId, DeviceId, PushId, UserId},
@@ -24,6 +23,7 @@ use crate::{
         push::{PushJob, PushKind},
         receipt,
         tenant::Tenant,
+        text::TextPurpose,
         time::Timestamp,
     },
     store::{Created, Decided, NewChallenge},
@@ -42,6 +42,8 @@ pub struct NewRequest {
     pub user: UserId,
     /// What the user is shown.
     pub context: SignInContext,
+    /// How the user is to be asked; none: by policy.
+    pub method: Option<Method>,
     /// One device only.
     pub device: Option<DeviceId>,
     /// Life; none: by policy.
@@ -63,11 +65,12 @@ impl Broker {
             check_challenge_ttl("ttl", ttl)?;
         }
         let now = self.now();
-        let tenant = self
-            .store
-            .tenant(caller.tenant)
-            .await?
-            .ok_or(BrokerError::Unauthenticated)?;
+        let tenant = self.tenant_of(caller.tenant).await?;
+        if let Some(method) = request.method
+            && !tenant.policy.methods.allow(method)
+        {
+            return Err(BrokerError::NotByPolicy("this method"));
+        }
         let mut devices = self.store.devices_of(caller.tenant, &request.user).await?;
         if let Some(only) = request.device {
             devices.retain(|device| device.id == only);
@@ -75,7 +78,9 @@ impl Broker {
                 return Err(BrokerError::NotFound("device"));
             }
         }
-        let (challenge, signed) = self.issue(caller, &tenant, &request, &devices, now)?;
+        let account = self.store.account(caller.tenant, &request.user).await?;
+        let (challenge, signed, code) =
+            self.issue(caller, &tenant, &request, (&devices, &account), now)?;
         let pushes = self.pushes(&challenge, now)?;
         let created = self
             .store
@@ -85,6 +90,7 @@ impl Broker {
                 idempotency: request.idempotency,
                 pending_limit: tenant.policy.pending_limit,
                 pushes,
+                code,
                 by: caller.by.clone(),
             })
             .await?;
@@ -94,24 +100,35 @@ impl Broker {
             Created::PendingExists(until) => Err(BrokerError::PendingExists {
                 retry_after: until.since(now),
             }),
+            Created::Refused(refusal) => {
+                self.metrics.code_refused(refusal);
+                Err(BrokerError::refused(refusal, now))
+            }
             Created::New {
                 challenge,
                 superseded,
+                range_alarm,
             } => {
                 self.metrics.created();
+                self.note_range_alarm(range_alarm, &tenant.id);
                 for old in &superseded {
                     self.withdraw(old);
                 }
                 if let Some(outcome) = &challenge.outcome {
                     self.metrics.decided(outcome);
                 } else {
-                    let event = DeviceEvent::Challenge(Arc::new(signed.clone()));
-                    for delivery in &challenge.deliveries {
-                        self.hub.send(delivery.device, &event);
-                    }
+                    self.offer(&challenge, &signed);
                 }
                 self.show(*challenge, signed)
             }
+        }
+    }
+
+    /// Shows a prompt on phones whose app is open.
+    pub(super) fn offer(&self, challenge: &Challenge, signed: &SignedBody) {
+        let event = DeviceEvent::Challenge(Arc::new(signed.clone()));
+        for delivery in &challenge.deliveries {
+            self.hub.send(delivery.device, &event);
         }
     }
 
@@ -120,13 +137,50 @@ impl Broker {
         caller: &IdpCaller,
         tenant: &Tenant,
         request: &NewRequest,
-        devices: &[Device],
+        (devices, account): (&[Device], &Account),
         now: Timestamp,
-    ) -> Result<(Challenge, SignedBody), BrokerError> {
+    ) -> Result<(Challenge, SignedBody, Option<CodeOrder>), BrokerError> {
         let policy: &Policy = &tenant.policy;
         let id = ChallengeId::new(now, &random::id()?);
-        let expire_time = now.after(request.ttl.unwrap_or(policy.challenge_ttl));
-        let digits = policy.digits(false);
+        let deliveries: Vec<_> = devices
+            .iter()
+            .map(|device| self.plan(device, now))
+            .collect();
+        let can = |method| match method {
+            Method::Push => deliveries
+                .iter()
+                .any(|delivery| delivery.state != DeliveryState::Failed),
+            Method::Sms => self.can_text() && account.can_answer_by(method, policy),
+            Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => {
+                account.can_answer_by(method, policy)
+            }
+        };
+        let allowed = |method: &Method| policy.methods.allow(*method) && can(*method);
+        let only = request.method.or(request.device.map(|_| Method::Push));
+        let method = match only {
+            Some(method) => Some(method).filter(allowed),
+            None => [
+                policy.methods.recommended,
+                Method::Push,
+                Method::Sms,
+                Method::Totp,
+            ]
+            .into_iter()
+            .find(allowed),
+        };
+        let asked = method.or(only).unwrap_or(Method::Push);
+        let digits = match asked {
+            Method::Push => policy.digits(false),
+            Method::Sms | Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => 0,
+        };
+        // Codes take longer to find and to type than a prompt to answer.
+        let ttl = request.ttl.unwrap_or(match asked {
+            Method::Push => policy.challenge_ttl,
+            Method::Sms | Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => {
+                policy.codes.ttl
+            }
+        });
+        let expire_time = now.after(ttl);
         let body = challenge_body(
             id,
             tenant,
@@ -137,33 +191,48 @@ impl Broker {
             &random::bytes()?,
         );
         let signed = self.keyring.sign_challenge(body, now)?;
-        let deliveries = devices
-            .iter()
-            .map(|device| self.plan(device, now))
-            .collect();
+        // Where nobody answers, or nobody can be reached after all.
+        let fallback_time = (asked == Method::Push && only.is_none() && allowed(&Method::Sms))
+            .then(|| match policy.codes.fallback_after {
+                Some(after) => now.after(after).min(expire_time),
+                None => expire_time,
+            });
         let mut challenge = Challenge {
             id,
             tenant: tenant.id,
             user: request.user.clone(),
             api_key: caller.api_key.clone(),
-            method: Method::Push,
+            method: asked,
             number: random::digits(digits)?,
             create_time: now,
             expire_time,
+            prompt_expire_time: expire_time,
+            fallback_time,
+            codes: Codes::new(&policy.codes),
             collapse_id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
-            deliveries,
+            deliveries: match asked {
+                Method::Push => deliveries,
+                Method::Sms | Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => {
+                    Vec::new()
+                }
+            },
             outcome: None,
         };
-        if challenge.is_out_of_reach() {
-            challenge.outcome = Some(Outcome {
-                state: Final::Denied,
-                reason: Reason::Unreachable,
-                decide_time: now,
-                proof: None,
-                receipt_key_id: signed.key_id.clone(),
-            });
+        let mut code = None;
+        match method {
+            None => challenge.end_unreachable(now, &signed.key_id),
+            Some(Method::Sms) => {
+                if let Some(phone) = account.phone_for_codes(&policy.sms) {
+                    let purpose = TextPurpose::SignInCode(id);
+                    let whose = (tenant.id, &request.user);
+                    code = Some(self.order_code(whose, phone, purpose, policy, now)?);
+                }
+            }
+            Some(
+                Method::Push | Method::Totp | Method::RecoveryCode | Method::RememberedBrowser,
+            ) => {}
         }
-        Ok((challenge, signed))
+        Ok((challenge, signed, code))
     }
 
     /// By which road the prompt goes to a device.
@@ -190,6 +259,18 @@ impl Broker {
             update_time: now,
             pushed: false,
         }
+    }
+
+    /// The prompt once more, for "back to the app": not to phones that have it on
+    /// an open stream.
+    pub(super) fn pushes_again(
+        &self,
+        challenge: &Challenge,
+        now: Timestamp,
+    ) -> Result<Vec<PushJob>, BrokerError> {
+        let mut jobs = self.pushes(challenge, now)?;
+        jobs.retain(|job| !self.hub.is_subscribed(job.device));
+        Ok(jobs)
     }
 
     fn pushes(&self, challenge: &Challenge, now: Timestamp) -> Result<Vec<PushJob>, BrokerError> {
@@ -248,7 +329,9 @@ impl Broker {
                     return self.show(challenge, signed);
                 }
                 Decided::Already(challenge) => return self.show(challenge, signed),
-                Decided::NotFound => return Err(BrokerError::NotFound("challenge")),
+                Decided::PromptExpired | Decided::NotFound => {
+                    return Err(BrokerError::NotFound("challenge"));
+                }
             }
         }
         self.show(challenge, signed)
@@ -343,7 +426,7 @@ impl Broker {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
             }
-            Decided::NotFound => Err(BrokerError::NotFound("challenge")),
+            Decided::PromptExpired | Decided::NotFound => Err(BrokerError::NotFound("challenge")),
         }
     }
 

@@ -76,6 +76,7 @@ impl Broker {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
             }
+            Decided::PromptExpired => Err(BrokerError::PromptExpired),
             Decided::NotFound => Err(BrokerError::NotFound("challenge")),
         }
     }
@@ -223,7 +224,7 @@ impl Broker {
     }
 
     /// Ends a challenge that nobody can be asked any more.
-    async fn end_if_unheard(
+    pub(super) async fn end_if_unheard(
         &self,
         tenant: crate::domain::ids::TenantId,
         id: ChallengeId,
@@ -243,7 +244,7 @@ impl Broker {
             .await?
         {
             Decided::Recorded(challenge) | Decided::Lapsed(challenge) => self.withdraw(&challenge),
-            Decided::Already(_) | Decided::NotFound => {}
+            Decided::Already(_) | Decided::PromptExpired | Decided::NotFound => {}
         }
         Ok(())
     }

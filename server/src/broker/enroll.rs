@@ -12,7 +12,6 @@ use super::{Broker, IdpCaller, error::BrokerError, random, wait_timeout};
 use crate::{
     domain::{
         Invalid,
-        audit::By,
         context::{check_language, check_text},
         device::{Device, KeyProtection, Platform, PushRegistration},
         ids::{DeviceId, EnrollmentId, TenantId, UserId},
@@ -262,31 +261,5 @@ impl Broker {
                 activate_time: Some(crate::domain::body::timestamp(key.activate_time)),
             })
             .collect()
-    }
-
-    /// A user's devices, oldest first.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn list_devices(
-        &self,
-        caller: &IdpCaller,
-        user: &UserId,
-    ) -> Result<Vec<Device>, BrokerError> {
-        Ok(self.store.devices_of(caller.tenant, user).await?)
-    }
-
-    /// Takes a device away; what only it could have answered ends.
-    ///
-    /// # Errors
-    /// [`BrokerError::NotFound`] when the user has no such device.
-    pub async fn remove_authenticator(
-        &self,
-        caller: &IdpCaller,
-        user: UserId,
-        device: DeviceId,
-    ) -> Result<(), BrokerError> {
-        let by: By = caller.by.clone();
-        self.remove_device(caller.tenant, user, device, by).await
     }
 }

@@ -6,7 +6,8 @@ use crate::{
     domain::{
         Invalid,
         challenge::{Final, Reason},
-        ids::DeviceId,
+        code::{Cap, CodeRefusal},
+        ids::{AuthenticatorId, DeviceId},
         response::AnswerError,
         time::Timestamp,
     },
@@ -68,6 +69,36 @@ pub enum BrokerError {
         /// By which device's answer, if one decided.
         device: Option<DeviceId>,
     },
+    /// Too late for an approval on a phone; a code may still decide.
+    #[error("the prompt has expired")]
+    PromptExpired,
+    /// No code is sent, or the user is not asked this way.
+    #[error("{}", refusal_sentence(.0))]
+    Refused(CodeRefusal, Duration),
+    /// No code is looked at before a time.
+    #[error("too many wrong codes: the user has to wait")]
+    GuessTooSoon(Duration),
+    /// The code typed is wrong.
+    #[error("the code is wrong")]
+    WrongCode {
+        /// Wrong codes that may still be typed.
+        attempts_left: u32,
+    },
+    /// No code of this kind is being waited for, or it is too old.
+    #[error("no code is being waited for")]
+    NoCodeExpected,
+    /// The user has as many authenticators of this kind as one may have.
+    #[error("the user has too many authenticators of this kind")]
+    TooManyAuthenticators,
+    /// The number is the user's already.
+    #[error("the number is registered already")]
+    NumberKnown(AuthenticatorId),
+    /// Policy does not allow it.
+    #[error("the organisation's policy does not allow {0}")]
+    NotByPolicy(&'static str),
+    /// No gateway for text messages is configured.
+    #[error("no gateway for text messages is configured")]
+    NoTextGateway,
     /// The user has a pending challenge, and policy keeps it.
     #[error("the user has a pending challenge")]
     PendingExists {
@@ -86,6 +117,20 @@ pub enum BrokerError {
     /// A fault of the broker's own; the text is for its log.
     #[error("internal fault: {0}")]
     Internal(String),
+}
+
+fn refusal_sentence(refusal: &CodeRefusal) -> &'static str {
+    match refusal {
+        CodeRefusal::TooSoon(_) => "a code was sent a moment ago",
+        CodeRefusal::TooManySends => "no further code can be sent for this sign-in",
+        CodeRefusal::CoolOff(_) => "the user has just denied a sign-in",
+        CodeRefusal::NoAuthenticator => "the user has no authenticator for this method",
+        CodeRefusal::PromptExpired => "the prompt has expired",
+        CodeRefusal::Capped(Cap::Number, _) => "too many texts to this number",
+        CodeRefusal::Capped(Cap::Range, _) => "too many texts to this range of numbers",
+        CodeRefusal::Capped(Cap::Tenant, _) => "too many texts today",
+        CodeRefusal::PromptBudget(_) => "the user was asked too often",
+    }
 }
 
 fn several(faults: &[Invalid]) -> String {
@@ -111,6 +156,20 @@ impl From<StoreError> for BrokerError {
 }
 
 impl BrokerError {
+    /// A refusal, at this time.
+    pub(crate) fn refused(refusal: CodeRefusal, now: Timestamp) -> Self {
+        let until = match refusal {
+            CodeRefusal::TooSoon(at)
+            | CodeRefusal::CoolOff(at)
+            | CodeRefusal::Capped(_, at)
+            | CodeRefusal::PromptBudget(at) => at,
+            CodeRefusal::TooManySends
+            | CodeRefusal::NoAuthenticator
+            | CodeRefusal::PromptExpired => now,
+        };
+        Self::Refused(refusal, until.since(now))
+    }
+
     /// An answer that can't be accepted, at this time.
     pub(crate) fn from_answer(error: AnswerError, now: Timestamp) -> Self {
         match error {

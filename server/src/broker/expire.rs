@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 /// Ended in one step at most, so that other work gets its turn.
 const BATCH: usize = 256;
 
-/// Wakes the sweep when something ends earlier than it is waiting for.
+/// Wakes a worker when something is due earlier than it is waiting for.
 pub(crate) struct Alarm {
     next: AtomicU64,
     earlier: Notify,
@@ -27,7 +27,22 @@ impl Alarm {
         }
     }
 
-    /// Something ends at `at`.
+    /// Until it is known better, anything new is earlier.
+    pub(super) fn expect_any(&self) {
+        self.next.store(u64::MAX, Ordering::Release);
+    }
+
+    /// From now on only what is earlier than `next` is.
+    pub(super) fn expect_at(&self, next: u64) {
+        self.next.store(next, Ordering::Release);
+    }
+
+    /// Something is.
+    pub(super) async fn earlier(&self) {
+        self.earlier.notified().await;
+    }
+
+    /// Something is due at `at`.
     pub(crate) fn at(&self, at: Timestamp) {
         if at.as_millis() < self.next.load(Ordering::Acquire) {
             self.earlier.notify_one();
@@ -41,8 +56,7 @@ impl Broker {
     pub async fn run_expiry(self: Arc<Self>) {
         let stopping = self.hub.stopping.clone();
         while !stopping.is_cancelled() {
-            // Until we know better, anything new is earlier.
-            self.schedule.expiry.next.store(u64::MAX, Ordering::Release);
+            self.schedule.expiry.expect_any();
             let next = match self.store.next_expiry().await {
                 Ok(next) => next.map_or(u64::MAX, Timestamp::as_millis),
                 Err(error) => {
@@ -50,10 +64,10 @@ impl Broker {
                     self.clock.now_ms().saturating_add(1000)
                 }
             };
-            self.schedule.expiry.next.store(next, Ordering::Release);
+            self.schedule.expiry.expect_at(next);
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
-                () = self.schedule.expiry.earlier.notified() => continue,
+                () = self.schedule.expiry.earlier() => continue,
                 () = stopping.cancelled() => return,
             }
             self.expire_due().await;

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_proto::signing::{PrivateKey, Purpose, key_id};
 use zeroize::Zeroizing;
@@ -18,7 +21,10 @@ use crate::domain::{
 };
 
 /// The installation's master key: seals what is secret in the store.
-pub struct MasterKey(LessSafeKey);
+pub struct MasterKey {
+    seal: LessSafeKey,
+    mac: hmac::Key,
+}
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,15 +40,37 @@ impl MasterKey {
     /// # Errors
     /// [`BrokerError::Internal`] when the length is another.
     pub fn new(bytes: &[u8]) -> Result<Self, BrokerError> {
-        UnboundKey::new(&AES_256_GCM, bytes)
-            .map(|key| Self(LessSafeKey::new(key)))
-            .map_err(|_| BrokerError::Internal("the master key must have 32 bytes".into()))
+        let seal = UnboundKey::new(&AES_256_GCM, bytes)
+            .map_err(|_| BrokerError::Internal("the master key must have 32 bytes".into()))?;
+        // A key of its own for hashes: none of the two uses says anything to the
+        // other.
+        let parent = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        let derived = hmac::sign(&parent, b"countersign/v1/keyed-hashes");
+        Ok(Self {
+            seal: LessSafeKey::new(seal),
+            mac: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+        })
     }
 
-    fn seal(&self, label: &str, secret: &[u8]) -> Result<Vec<u8>, BrokerError> {
+    /// A keyed hash of `parts` under `label`; where one part ends is part of it.
+    pub(super) fn keyed_hash(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.mac);
+        for part in std::iter::once(&label.as_bytes()).chain(parts) {
+            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            context.update(&length.to_be_bytes());
+            context.update(part);
+        }
+        let mut out = [0; 32];
+        for (to, from) in out.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        out
+    }
+
+    pub(super) fn seal(&self, label: &str, secret: &[u8]) -> Result<Vec<u8>, BrokerError> {
         let nonce = random::bytes::<NONCE_LENGTH>()?;
         let mut sealed = secret.to_vec();
-        self.0
+        self.seal
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(label.as_bytes()),
@@ -54,7 +82,11 @@ impl MasterKey {
         Ok(out)
     }
 
-    fn open(&self, label: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
+    pub(super) fn open(
+        &self,
+        label: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
         let wrong = || {
             BrokerError::Internal("the master key does not open what is stored: wrong key?".into())
         };
@@ -63,7 +95,7 @@ impl MasterKey {
             .ok_or_else(wrong)?;
         let mut secret = Zeroizing::new(rest.to_vec());
         let length = self
-            .0
+            .seal
             .open_in_place(
                 Nonce::assume_unique_for_key(*nonce),
                 Aad::from(label.as_bytes()),
@@ -84,7 +116,7 @@ struct OpenKey {
 
 /// All signing keys, oldest first.
 pub struct Keyring {
-    master: MasterKey,
+    pub(super) master: MasterKey,
     keys: ArcSwap<Vec<Arc<OpenKey>>>,
     making: tokio::sync::Mutex<()>,
 }
@@ -221,6 +253,23 @@ impl Keyring {
         let key = self.current(now)?;
         Ok(SignedBody {
             signature: sign(&key.private, Purpose::Challenge, &body)?,
+            key_id: key.stored.key_id.clone(),
+            body,
+        })
+    }
+
+    /// Signs a link of the audit trail with the key of the moment.
+    ///
+    /// # Errors
+    /// [`BrokerError::Internal`] when there is none.
+    pub(super) fn sign_audit_head(
+        &self,
+        body: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<SignedBody, BrokerError> {
+        let key = self.current(now)?;
+        Ok(SignedBody {
+            signature: sign(&key.private, Purpose::AuditHead, &body)?,
             key_id: key.stored.key_id.clone(),
             body,
         })

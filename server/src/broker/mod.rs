@@ -3,7 +3,10 @@
 //! sled nor HTTP.
 
 pub mod administer;
+pub mod audit;
+pub mod authenticators;
 pub mod challenge;
+pub mod codes;
 pub mod credentials;
 pub mod decide;
 pub mod dispatch;
@@ -13,8 +16,11 @@ pub mod expire;
 pub mod hub;
 pub mod keyring;
 pub(crate) mod random;
+pub mod retention;
 mod rules;
 mod sealed_prompt;
+pub mod texts;
+mod vault;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -58,6 +64,7 @@ pub struct Broker {
     nonces: Nonces,
     schedule: Arc<Schedule>,
     courier: OnceLock<Arc<dyn Courier>>,
+    text_courier: OnceLock<Arc<dyn texts::TextCourier>>,
 }
 
 /// What the background workers wait for.
@@ -65,6 +72,9 @@ pub(crate) struct Schedule {
     pub(crate) expiry: expire::Alarm,
     pub(crate) apns: tokio::sync::Notify,
     pub(crate) fcm: tokio::sync::Notify,
+    pub(crate) texts: tokio::sync::Notify,
+    pub(crate) fallback: expire::Alarm,
+    pub(crate) audit: audit::News,
 }
 
 impl Broker {
@@ -81,6 +91,9 @@ impl Broker {
             expiry: expire::Alarm::new(),
             apns: tokio::sync::Notify::new(),
             fcm: tokio::sync::Notify::new(),
+            texts: tokio::sync::Notify::new(),
+            fallback: expire::Alarm::new(),
+            audit: audit::News::new(),
         });
         let (told, listening) = (hub.clone(), schedule.clone());
         store.listen(Arc::new(move |hint| match hint {
@@ -89,12 +102,18 @@ impl Broker {
             Hint::Expiry(at) => listening.expiry.at(at),
             Hint::Outbox(crate::domain::device::PushGateway::Apns) => listening.apns.notify_one(),
             Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
+            Hint::Texts => listening.texts.notify_one(),
+            Hint::Fallback(at) => listening.fallback.at(at),
+            Hint::Audit(sequence) => listening.audit.tell(sequence),
             Hint::Resync => {
+                listening.audit.resync();
                 told.challenges.tell_all();
                 told.enrollments.tell_all();
                 listening.expiry.at(Timestamp::default());
                 listening.apns.notify_one();
                 listening.fcm.notify_one();
+                listening.texts.notify_one();
+                listening.fallback.at(Timestamp::default());
             }
         }));
         Arc::new(Self {
@@ -107,6 +126,7 @@ impl Broker {
             nonces: Nonces::new(),
             schedule,
             courier: OnceLock::new(),
+            text_courier: OnceLock::new(),
         })
     }
 
@@ -136,10 +156,9 @@ impl Broker {
     /// without them: by the other gateway, and by open streams.
     #[must_use]
     pub fn push_alarms(&self) -> Vec<CredentialAlarm> {
-        self.courier
-            .get()
-            .map(|courier| courier.alarms())
-            .unwrap_or_default()
+        let pushes = self.courier.get().map(|courier| courier.alarms());
+        let texts = self.text_courier.get().map(|courier| courier.alarms());
+        pushes.into_iter().chain(texts).flatten().collect()
     }
 
     /// All counters, in the text exposition format.

@@ -280,5 +280,5 @@ pub(super) struct EnrollCommand {
 }
 
 fn time_span(text: &str) -> Result<Duration, &'static str> {
-    crate::config::time_span(text).ok_or("must be a number with ms, s, m or h, such as 90s")
+    crate::config::time_span(text).ok_or("must be a number with ms, s, m, h or d, such as 90s")
 }

@@ -126,7 +126,10 @@ fn show_end(user: &str, end: &WaitEnrollmentResponse, out: &Output) -> Result<()
     }
     let authenticator = end.authenticator.as_ref();
     let kind = authenticator.and_then(|found| found.kind.as_ref());
-    let device = kind.map(|Kind::Device(device)| device);
+    let device = kind.and_then(|kind| match kind {
+        Kind::Device(device) => Some(device),
+        Kind::PhoneNumber(_) | Kind::TotpApp(_) | Kind::RecoveryCodes(_) => None,
+    });
     let value = json!({
         "state": "redeemed",
         "authenticator_id": authenticator.map(|found| &found.authenticator_id),

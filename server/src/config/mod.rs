@@ -20,6 +20,7 @@ mod fault;
 mod port;
 mod push;
 mod section;
+mod sms;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -35,7 +36,8 @@ use address::base_address;
 use section::{Findings, Section, quoted};
 
 use crate::{
-    delivery::PushConfig,
+    delivery::{PushConfig, sms::SmsConfig},
+    domain::retention::Retention,
     telemetry::{LogConfig, LogFormat, check_filter},
     tls::Protocols,
 };
@@ -64,6 +66,11 @@ pub struct Config {
     pub limits: Limits,
     /// `[push]`
     pub push: PushConfig,
+    /// `[sms]`
+    pub sms: SmsConfig,
+    /// `[retention]`: how long things are kept once they are done with.
+    /// Defaults: challenges 30 d, tickets 1 d, audit 400 d.
+    pub retention: Retention,
 }
 
 /// `[limits]`: what a caller can make the broker hold or wait for.
@@ -202,6 +209,9 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
     let log = log(root.section("log"));
     let limits = limits(root.section("limits"));
     let push = push::read(root.section("push"));
+    let plaintext_http = http.allow_plaintext_beyond_loopback;
+    let sms = sms::read(root.section("sms"), plaintext_http);
+    let retention = retention(root.section("retention"));
     root.finish();
     let config = Config {
         data_dir,
@@ -213,6 +223,8 @@ fn read(mut root: Section<'_>, findings: &Findings) -> Config {
         log,
         limits,
         push,
+        sms,
+        retention,
     };
     let listen = config.grpc.listen;
     for (key, set, value) in [
@@ -260,4 +272,15 @@ fn limits(mut section: Section<'_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+fn retention(mut section: Section<'_>) -> Retention {
+    let longest = "36500d";
+    let kept = Retention {
+        challenges: section.span_or("challenges", "30d", ["1h", longest]),
+        tickets: section.span_or("tickets", "1d", ["1h", longest]),
+        audit: section.span_or("audit", "400d", ["1h", longest]),
+    };
+    section.finish();
+    kept
 }

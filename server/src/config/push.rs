@@ -125,13 +125,13 @@ fn required_file(
     }
 }
 
-fn root_ca(section: &mut Section<'_>) -> Option<PathBuf> {
+pub(super) fn root_ca(section: &mut Section<'_>) -> Option<PathBuf> {
     let path = section.path("root_ca_file")?;
     check_file(section, "root_ca_file", &path, check_certificates);
     Some(path.value)
 }
 
-fn check_file(
+pub(super) fn check_file(
     section: &Section<'_>,
     key: &str,
     path: &Located<PathBuf>,

@@ -205,6 +205,35 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A table of texts under names of the operator's choice, as written in the
+    /// file; from the environment, underscores stand for dashes.
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<(String, String)> {
+        let table = self.section(key);
+        let mut texts = Vec::new();
+        for (name, Node { source, value }) in &table.nodes {
+            match one_line(value) {
+                Ok(text) => {
+                    let name = match value {
+                        Value::Text(_) => name.replace('_', "-"),
+                        _ => name.clone(),
+                    };
+                    let setting = table.name(&name);
+                    self.findings.setting(setting, quoted(text), source.clone());
+                    texts.push((name, text.to_owned()));
+                }
+                Err(message) => table.fault(source.clone(), name, message),
+            }
+        }
+        texts
+    }
+
+    /// Whether a fault of `key` was found already.
+    pub(super) fn is_reported(&self, key: &str) -> bool {
+        let name = self.name(key);
+        let faults = self.findings.faults.borrow();
+        faults.iter().any(|fault| fault.key == name)
+    }
+
     /// Whether `key` was set, rightly or wrongly, before it was taken.
     pub(super) fn is_set(&self, key: &str) -> bool {
         self.set.contains(key)
@@ -322,27 +351,17 @@ impl<'a> Section<'a> {
         T: TryFrom<i64> + PartialOrd + Display + Copy,
     {
         let shown = default.to_string();
-        self.get_or(key, (default, shown), |value| {
-            let number = match value {
-                Value::Integer(number) => Some(*number),
-                Value::Text(text) => text.parse().ok(),
-                other => {
-                    return Err(format!("must be a whole number, not {}", other.type_name()));
-                }
-            };
-            number
-                .and_then(|number| T::try_from(number).ok())
-                .filter(|number| range.contains(number))
-                .map(|number| (number, number.to_string()))
-                .ok_or_else(|| {
-                    format!(
-                        "must be a whole number from {} to {}",
-                        range.start(),
-                        range.end()
-                    )
-                })
-        })
-        .value
+        self.get_or(key, (default, shown), |value| whole_number(value, &range))
+            .value
+    }
+
+    /// A whole number within `range`, if it is set.
+    pub(super) fn number<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + Display + Copy,
+    {
+        let number = self.get(key, |value| whole_number(value, &range));
+        number.map(|number| number.value)
     }
 
     /// A span of time within `range`, written such as `500ms`, `30s`, `5m` or `1h`.
@@ -361,7 +380,7 @@ impl<'a> Section<'a> {
                 })
                 .ok_or_else(|| {
                     format!(
-                        "must be a time span such as 500ms, 30s, 5m or 1h, from {least} to {most}, not {}",
+                        "must be a time span such as 500ms, 30s, 5m, 1h or 30d, from {least} to {most}, not {}",
                         quoted(text)
                     )
                 })
@@ -387,6 +406,28 @@ impl<'a> Section<'a> {
     }
 }
 
+fn whole_number<T>(value: &Value, range: &RangeInclusive<T>) -> Result<(T, String), String>
+where
+    T: TryFrom<i64> + PartialOrd + Display + Copy,
+{
+    let number = match value {
+        Value::Integer(number) => Some(*number),
+        Value::Text(text) => text.parse().ok(),
+        other => return Err(format!("must be a whole number, not {}", other.type_name())),
+    };
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .filter(|number| range.contains(number))
+        .map(|number| (number, number.to_string()))
+        .ok_or_else(|| {
+            format!(
+                "must be a whole number from {} to {}",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
 fn string(value: &Value) -> Result<&str, String> {
     match value {
         Value::String(text) | Value::Text(text) => Ok(text),
@@ -410,7 +451,7 @@ pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// Reads a span of time written such as `500ms`, `30s`, `5m` or `1h`.
+/// Reads a span of time written such as `500ms`, `30s`, `5m`, `1h` or `30d`.
 pub(crate) fn time_span(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
@@ -419,6 +460,7 @@ pub(crate) fn time_span(text: &str) -> Option<Duration> {
         "s" => number.checked_mul(1_000)?,
         "m" => number.checked_mul(60_000)?,
         "h" => number.checked_mul(3_600_000)?,
+        "d" => number.checked_mul(86_400_000)?,
         _ => return None,
     };
     Some(Duration::from_millis(milliseconds))

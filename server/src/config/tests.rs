@@ -292,12 +292,12 @@ fn each_fault_names_its_key_and_where_it_was_set() {
         (
             "[limits]\ndrain_timeout = '30'",
             &[],
-            "c.toml:2: limits.drain_timeout: must be a time span such as 500ms, 30s, 5m or 1h, from 0s to 10m, not \"30\"",
+            "c.toml:2: limits.drain_timeout: must be a time span such as 500ms, 30s, 5m, 1h or 30d, from 0s to 10m, not \"30\"",
         ),
         (
             "[limits]\nrequest_timeout = '6m'",
             &[],
-            "c.toml:2: limits.request_timeout: must be a time span such as 500ms, 30s, 5m or 1h, from 1s to 5m, not \"6m\"",
+            "c.toml:2: limits.request_timeout: must be a time span such as 500ms, 30s, 5m, 1h or 30d, from 1s to 5m, not \"6m\"",
         ),
         (
             "[push]\napns = 'x'",

@@ -7,6 +7,33 @@ use parking_lot::Mutex;
 
 use super::{NowMs, PushGateway};
 
+/// Whose credential it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GatewayName {
+    /// A push gateway's.
+    Push(PushGateway),
+    /// That of the SMS gateway configured under this name.
+    Sms(Arc<str>),
+}
+
+impl GatewayName {
+    /// `apns`, `fcm`, or the SMS gateway's configured name, as in logs and
+    /// metrics.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Push(gateway) => gateway.name(),
+            Self::Sms(name) => name,
+        }
+    }
+}
+
+impl From<PushGateway> for GatewayName {
+    fn from(gateway: PushGateway) -> Self {
+        Self::Push(gateway)
+    }
+}
+
 /// An alarm that keeps coming and going is logged once in this time.
 const LOG_AGAIN_MS: u64 = 60_000;
 
@@ -14,8 +41,9 @@ const LOG_AGAIN_MS: u64 = 60_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialAlarm {
     /// Whose credential.
-    pub gateway: PushGateway,
-    /// Which: `TEAMID/KEYID` (APNs) or the Firebase project id.
+    pub gateway: GatewayName,
+    /// Which: `TEAMID/KEYID` (APNs), the Firebase project id, Twilio's account
+    /// SID, SMPP's system id, or the key of the file that holds it.
     pub credential: String,
     /// What is wrong, in the gateway's words where it has any.
     pub reason: String,
@@ -42,10 +70,10 @@ struct Entry {
     logged_ms: u64,
 }
 
-/// All alarms of one [`super::Gateways`].
+/// All alarms of one [`super::Gateways`] or [`super::sms::SmsGateways`].
 #[derive(Debug, Default)]
 pub(super) struct AlarmBoard {
-    entries: Mutex<BTreeMap<(PushGateway, String, Trouble), Entry>>,
+    entries: Mutex<BTreeMap<(GatewayName, String, Trouble), Entry>>,
 }
 
 impl AlarmBoard {
@@ -62,7 +90,7 @@ impl AlarmBoard {
 #[derive(Clone)]
 pub(super) struct Bell {
     pub(super) board: Arc<AlarmBoard>,
-    pub(super) gateway: PushGateway,
+    pub(super) gateway: GatewayName,
     pub(super) credential: String,
     pub(super) now: NowMs,
 }
@@ -70,7 +98,7 @@ pub(super) struct Bell {
 impl Bell {
     pub(super) fn raise(&self, trouble: Trouble, reason: &str) {
         let now_ms = (self.now)();
-        let key = (self.gateway, self.credential.clone(), trouble);
+        let key = (self.gateway.clone(), self.credential.clone(), trouble);
         let mut entries = self.board.entries.lock();
         let entry = entries.entry(key).or_insert(Entry {
             alarm: None,
@@ -78,7 +106,7 @@ impl Bell {
         });
         let was_active = entry.alarm.is_some();
         let alarm = entry.alarm.get_or_insert_with(|| CredentialAlarm {
-            gateway: self.gateway,
+            gateway: self.gateway.clone(),
             credential: self.credential.clone(),
             reason: String::new(),
             since_ms: now_ms,
@@ -92,7 +120,7 @@ impl Bell {
                 gateway = self.gateway.name(),
                 credential = self.credential,
                 reason,
-                "push credential does not work",
+                "gateway credential does not work",
             );
         }
     }
@@ -103,14 +131,14 @@ impl Bell {
         if entries.is_empty() {
             return;
         }
-        let key = (self.gateway, self.credential.clone(), trouble);
+        let key = (self.gateway.clone(), self.credential.clone(), trouble);
         if let Some(entry) = entries.get_mut(&key)
             && entry.alarm.take().is_some()
         {
             tracing::info!(
                 gateway = self.gateway.name(),
                 credential = self.credential,
-                "push credential works again",
+                "gateway credential works again",
             );
         }
     }
@@ -128,7 +156,7 @@ mod tests {
         let board = Arc::new(AlarmBoard::default());
         let bell = Bell {
             board: Arc::clone(&board),
-            gateway: PushGateway::Fcm,
+            gateway: PushGateway::Fcm.into(),
             credential: "p".into(),
             now: {
                 let clock = Arc::clone(&clock);
@@ -141,7 +169,7 @@ mod tests {
         bell.raise(Trouble::File, "c");
         bell.clear(Trouble::File);
         let expected = CredentialAlarm {
-            gateway: PushGateway::Fcm,
+            gateway: PushGateway::Fcm.into(),
             credential: "p".into(),
             reason: "b".into(),
             since_ms: 100,

@@ -95,10 +95,7 @@ impl Breaker {
 impl State {
     fn open(&mut self, now_ms: u64, pause: Duration) {
         if matches!(self.phase, Phase::Closed) {
-            tracing::warn!(
-                ?pause,
-                "a push gateway does not answer as it should: pausing"
-            );
+            tracing::warn!(?pause, "a gateway does not answer as it should: pausing");
         }
         self.phase = Phase::Open {
             since_ms: now_ms,

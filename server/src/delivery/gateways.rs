@@ -15,10 +15,12 @@ use super::{
     PushGateway, Sender, tls,
 };
 
-/// The push gateways can't be set up.
+/// Gateways can't be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("push: {}", faults.join("; "))]
+#[error("{part}: {}", faults.join("; "))]
 pub struct DeliveryError {
+    /// `push` or `sms`.
+    pub part: &'static str,
     /// Everything that is wrong, each with the key it stands under.
     pub faults: Vec<String>,
 }
@@ -75,7 +77,8 @@ impl Gateways {
         if faults.is_empty() {
             Ok(Self { apns, fcm, alarms })
         } else {
-            Err(DeliveryError { faults })
+            let part = "push";
+            Err(DeliveryError { part, faults })
         }
     }
 
@@ -129,7 +132,7 @@ impl Setup {
     fn bell(&self, gateway: PushGateway, credential: String) -> Bell {
         Bell {
             board: Arc::clone(&self.alarms),
-            gateway,
+            gateway: gateway.into(),
             credential,
             now: Arc::clone(&self.now),
         }

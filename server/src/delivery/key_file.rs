@@ -83,7 +83,7 @@ impl<K: Send + Sync + 'static> KeyFile<K> {
         state.digest = digest;
         state.real_path = real_path;
         drop(state);
-        tracing::info!(path = %self.path.display(), "push credential file was replaced");
+        tracing::info!(path = %self.path.display(), "gateway credential file was replaced");
         Ok(())
     }
 }
@@ -130,7 +130,7 @@ mod tests {
         let board = Arc::new(AlarmBoard::default());
         let bell = Bell {
             board: Arc::clone(&board),
-            gateway: PushGateway::Apns,
+            gateway: PushGateway::Apns.into(),
             credential: "c".into(),
             now: Arc::new(|| 1),
         };

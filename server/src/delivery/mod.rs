@@ -1,4 +1,5 @@
-//! Everything that talks to push gateways: APNs and FCM.
+//! Everything that talks to gateways: APNs and FCM for pushes, and those for
+//! text messages ([`sms`]).
 //!
 //! It knows nothing of the store, of gRPC or of the rules of challenges: it is
 //! handed a [`Push`], tries to hand it to the gateway, and says what came of it
@@ -21,6 +22,7 @@ mod lane;
 mod outcome;
 mod payload;
 mod redact;
+pub mod sms;
 mod tls;
 
 #[cfg(test)]
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-pub use self::alarm::CredentialAlarm;
+pub use self::alarm::{CredentialAlarm, GatewayName};
 pub use self::config::{ApnsApp, FcmApp, PushConfig};
 pub use self::gateways::{DeliveryError, Gateways};
 pub use self::outcome::Outcome;

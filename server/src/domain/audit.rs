@@ -1,11 +1,59 @@
 //! What is written down of every change: who, what, to what, with what outcome.
 //! No code, secret, token or full phone number ever stands in it.
+//!
+//! An entry is stored as a serialized `AuditContent` and never again serialized
+//! to be verified. Entries of one writer form a chain, and the broker signs a
+//! link of it now and then; see `audit.proto`.
+
+use countersign_proto::{signing::sha256, v1};
+use prost::Message as _;
 
 use super::{
     api_key::ApiKeyId,
-    ids::{DeviceId, TenantId},
+    ids::{DeviceId, TenantId, UserId},
     time::Timestamp,
 };
+
+/// Every action that is written down, with its object and outcome. An action
+/// that is not here fails a test.
+pub const ACTIONS: &[(&str, &str)] = &[
+    ("api_key.created", "the key's id; its role"),
+    ("api_key.revoked", "the key's id"),
+    (
+        "audit.removed",
+        "the writer; the last entry that left by age",
+    ),
+    ("challenge.created", "the challenge's id"),
+    (
+        "challenge.decided",
+        "the challenge's id; state and reason, e.g. APPROVED USER_APPROVED",
+    ),
+    (
+        "challenges.removed",
+        "how many left by age; the time before which they were decided",
+    ),
+    ("device.push_replaced", "the device's id"),
+    ("device.registered", "the device's id"),
+    ("device.removed", "the device's id"),
+    (
+        "device.token_judged",
+        "the device's id; what a gateway said of its token: dead or doubtful",
+    ),
+    ("push.credential_refused", "gateway and credential; why"),
+    ("push.credential_works", "gateway and credential"),
+    ("signing_key.created", "the key's id"),
+    ("tenant.created", "the organisation's id"),
+    ("ticket.created", "the ticket's id"),
+    ("ticket.replaced", "the ticket's id"),
+    (
+        "ticket.tried",
+        "the ticket's id; redeemed, wrong_code or locked",
+    ),
+    (
+        "tickets.removed",
+        "how many left by age; the time before which they ended",
+    ),
+];
 
 /// Who caused a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,12 +109,160 @@ pub struct Entry {
     pub time: Timestamp,
     /// In which organisation; none: in the installation.
     pub tenant: Option<TenantId>,
+    /// About which user, where it is about one.
+    pub user: Option<UserId>,
     /// Who.
     pub by: By,
-    /// What, e.g. `challenge.decided`.
+    /// What, e.g. `challenge.decided`: one of [`ACTIONS`].
     pub action: &'static str,
     /// To what, e.g. a challenge id.
     pub object: String,
     /// With what outcome, e.g. `APPROVED USER_APPROVED`.
     pub outcome: String,
+}
+
+impl Entry {
+    /// What is stored and hashed of it. The salt keeps others from guessing it
+    /// by its digest.
+    #[must_use]
+    pub fn content(&self, salt: &[u8; 16]) -> Vec<u8> {
+        v1::AuditContent {
+            time_ms: self.time.as_millis(),
+            tenant_id: self.tenant.map(|id| id.as_bytes().to_vec().into()),
+            actor: self.by.actor.to_string(),
+            address: self.by.address.clone(),
+            action: self.action.to_owned(),
+            object: self.object.clone(),
+            outcome: self.outcome.clone(),
+            user_id: self
+                .user
+                .as_ref()
+                .map(|user| user.as_str().to_owned())
+                .unwrap_or_default(),
+            salt: salt.to_vec().into(),
+        }
+        .encode_to_vec()
+    }
+}
+
+/// What an entry says, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When.
+    pub time: Timestamp,
+    /// In which organisation.
+    pub tenant: Option<TenantId>,
+    /// Who.
+    pub actor: String,
+    /// From where.
+    pub address: String,
+    /// What.
+    pub action: String,
+    /// To what.
+    pub object: String,
+    /// With what outcome.
+    pub outcome: String,
+    /// About which user, or empty. Entries of the first version name the user in
+    /// the outcome, if at all.
+    pub user: String,
+}
+
+impl Told {
+    /// Reads a content; none when it is none.
+    #[must_use]
+    pub fn read(content: &[u8]) -> Option<Self> {
+        let content = v1::AuditContent::decode(content).ok()?;
+        let tenant = match content.tenant_id {
+            None => None,
+            Some(id) => Some(TenantId::from_bytes(id.as_ref().try_into().ok()?)),
+        };
+        Some(Self {
+            time: Timestamp::from_millis(content.time_ms),
+            tenant,
+            actor: content.actor,
+            address: content.address,
+            action: content.action,
+            object: content.object,
+            outcome: content.outcome,
+            user: content.user_id,
+        })
+    }
+}
+
+/// The link of an empty chain.
+pub const FIRST_LINK: [u8; 32] = [0; 32];
+
+/// The chain's next link: `SHA-256(link ‖ SHA-256(content))`.
+#[must_use]
+pub fn next_link(link: &[u8; 32], content: &[u8]) -> [u8; 32] {
+    link_over(link, &sha256(content))
+}
+
+/// The same for somebody who has the content's digest only.
+#[must_use]
+pub fn link_over(link: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {
+    let mut input = [0; 64];
+    let (before, after) = input.split_at_mut(32);
+    before.copy_from_slice(link);
+    after.copy_from_slice(digest);
+    sha256(&input)
+}
+
+/// An entry in its place in the chain of its writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainedEntry {
+    /// Its place, from 1.
+    pub sequence: u64,
+    /// What is hashed, exactly as stored.
+    pub content: Vec<u8>,
+    /// The chain's link after it.
+    pub link: [u8; 32],
+}
+
+/// A link that the broker has signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHead {
+    /// Whose chain.
+    pub writer: u64,
+    /// The entry whose link is signed.
+    pub sequence: u64,
+    /// The serialized `AuditHead`.
+    pub body: Vec<u8>,
+    /// Which key signed.
+    pub key_id: String,
+    /// Its signature.
+    pub signature: Vec<u8>,
+    /// When, as in the body.
+    pub sign_time: Timestamp,
+    /// As in the body.
+    pub first_kept: u64,
+}
+
+/// Where the chain of a writer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Whose.
+    pub writer: u64,
+    /// The oldest entry that has not left by age; one after the last when all have.
+    pub first_kept: u64,
+    /// The last entry.
+    pub sequence: u64,
+    /// Its link.
+    pub link: [u8; 32],
+    /// The newest signed head.
+    pub signed: Option<SignedHead>,
+}
+
+/// What is signed of a chain.
+#[must_use]
+pub fn head_body(issuer: &str, chain: &Chain, now: Timestamp) -> Vec<u8> {
+    v1::AuditHead {
+        issuer: issuer.to_owned(),
+        writer: chain.writer,
+        sequence: chain.sequence,
+        link: chain.link.to_vec().into(),
+        first_kept: chain.first_kept,
+        sign_time: Some(super::body::timestamp(now)),
+    }
+    .encode_to_vec()
 }

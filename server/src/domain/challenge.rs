@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{
+    account::{Account, Checked},
     api_key::ApiKeyId,
+    code::{CodeOrder, CodeRefusal, Codes, Guess},
     device::{KeyProtection, PushGateway},
-    ids::{ChallengeId, DeviceId, TenantId, UserId},
+    ids::{AuthenticatorId, ChallengeId, DeviceId, TenantId, UserId},
+    policy::{MAX_CHALLENGE_TTL, Policy},
     response::{Answer, Choice},
     time::Timestamp,
 };
@@ -23,6 +26,20 @@ pub enum Method {
     RecoveryCode,
     /// A browser remembered from an earlier approval.
     RememberedBrowser,
+}
+
+impl Method {
+    /// Its name in the contract, without its prefix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "PUSH",
+            Self::Sms => "SMS",
+            Self::Totp => "TOTP",
+            Self::RecoveryCode => "RECOVERY_CODE",
+            Self::RememberedBrowser => "REMEMBERED_BROWSER",
+        }
+    }
 }
 
 /// The road by which a prompt travels.
@@ -45,7 +62,7 @@ pub enum DeliveryState {
     Failed,
     /// The gateway took it.
     Accepted,
-    /// The app has the signed challenge.
+    /// The app has the signed challenge; the network delivered the text.
     Fetched,
     /// The user sees it.
     Shown,
@@ -53,10 +70,10 @@ pub enum DeliveryState {
     Answered,
 }
 
-/// A prompt on its way to one device.
+/// A prompt on its way to one device, or a code to one number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// To which device.
+    /// To which device; of a text message: the id of the number.
     pub device: DeviceId,
     /// By which road.
     pub road: Road,
@@ -78,7 +95,11 @@ impl Delivery {
     /// Takes note of progress. Returns whether anything changed: what comes
     /// late or twice changes nothing.
     pub fn advance(&mut self, state: DeliveryState, reason: &str, now: Timestamp) -> bool {
-        if state <= self.state {
+        // A network says late that it could not deliver a text.
+        let undelivered = self.road == Road::Sms
+            && state == DeliveryState::Failed
+            && self.state == DeliveryState::Accepted;
+        if state <= self.state && !undelivered {
             return false;
         }
         self.state = state;
@@ -144,6 +165,8 @@ pub struct Outcome {
     pub decide_time: Timestamp,
     /// The device's answer that decided, if one did.
     pub proof: Option<DeviceProof>,
+    /// Of which authenticator a code decided, if one did.
+    pub authenticator: Option<AuthenticatorId>,
     /// The broker's key that signs the receipt.
     pub receipt_key_id: String,
 }
@@ -176,7 +199,7 @@ pub struct Challenge {
     pub user: UserId,
     /// Who asked: the receipt's audience.
     pub api_key: ApiKeyId,
-    /// How the user is asked.
+    /// How the user is being asked, or gave the deciding answer.
     pub method: Method,
     /// What the sign-in page shows and the user types; empty for none.
     pub number: String,
@@ -184,9 +207,17 @@ pub struct Challenge {
     pub create_time: Timestamp,
     /// When it ends by itself.
     pub expire_time: Timestamp,
+    /// Until when phones may approve: what they were told, in what was signed. A
+    /// code that was asked for lets the challenge live longer.
+    pub prompt_expire_time: Timestamp,
+    /// When silence, or nobody within reach, turns into a text message; none:
+    /// never, or it has.
+    pub fallback_time: Option<Timestamp>,
+    /// Codes by text message, and all wrong codes.
+    pub codes: Codes,
     /// Opaque name of its prompt at the gateways.
     pub collapse_id: String,
-    /// One per device asked.
+    /// One per device and number asked.
     pub deliveries: Vec<Delivery>,
     /// How it ended; none while pending.
     pub outcome: Option<Outcome>,
@@ -214,10 +245,14 @@ pub enum Event {
     Cancel,
     /// A newer challenge takes its place.
     Supersede,
-    /// A device it was sent to is gone.
+    /// A device or number it was sent to is gone.
     DeviceGone(DeviceId),
+    /// The account was locked.
+    LockOut,
     /// No device that was asked has a stream open.
     NobodyListens,
+    /// Everything the user could answer with was taken away.
+    NothingLeft,
 }
 
 /// What became of an event.
@@ -233,6 +268,8 @@ pub enum Verdict {
     Pending,
     /// The answering device was not asked; nothing changed.
     NotAsked,
+    /// Too late for an approval on a phone; nothing changed.
+    PromptExpired,
 }
 
 impl Challenge {
@@ -255,12 +292,29 @@ impl Challenge {
             .find(|delivery| delivery.device == device)
     }
 
-    /// Whether every prompt has failed, for certain.
+    /// Whether `device` (or, of a text message, the number) was asked or sent a
+    /// code that still counts.
     #[must_use]
-    pub fn is_out_of_reach(&self) -> bool {
+    pub fn depends_on(&self, device: DeviceId) -> bool {
         self.deliveries
             .iter()
-            .all(|delivery| delivery.state == DeliveryState::Failed && !delivery.pushed)
+            .any(|delivery| delivery.device == device)
+            || self
+                .codes
+                .sent
+                .as_ref()
+                .is_some_and(|sent| sent.phone.as_bytes() == device.as_bytes())
+    }
+
+    /// Whether every prompt and text has failed, for certain, and no other way of
+    /// answering was chosen.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self.method, Method::Push | Method::Sms)
+            && self
+                .deliveries
+                .iter()
+                .all(|delivery| delivery.state == DeliveryState::Failed && !delivery.pushed)
     }
 
     /// Takes an event in. The first that ends the challenge decides; whatever
@@ -270,48 +324,51 @@ impl Challenge {
         if self.outcome.is_some() {
             return Verdict::AlreadyDecided;
         }
-        let out_of_reach = self.is_out_of_reach();
-        let mut end = |state, reason, proof| {
-            self.outcome = Some(Outcome {
-                state,
-                reason,
-                decide_time: now,
-                proof,
-                receipt_key_id: receipt_key_id.to_owned(),
-            });
-        };
         if now >= self.expire_time {
-            end(Final::Expired, Reason::TimedOut, None);
+            self.end(Final::Expired, Reason::TimedOut, now, receipt_key_id);
             return match event {
                 Event::Tick => Verdict::Recorded,
                 Event::Answer(_)
                 | Event::Cancel
                 | Event::Supersede
                 | Event::DeviceGone(_)
-                | Event::NobodyListens => Verdict::Expired,
+                | Event::LockOut
+                | Event::NobodyListens
+                | Event::NothingLeft => Verdict::Expired,
             };
         }
         match event {
             Event::Tick => Verdict::Pending,
             Event::Cancel => {
-                end(Final::Cancelled, Reason::CancelledByCaller, None);
+                let reason = Reason::CancelledByCaller;
+                self.end(Final::Cancelled, reason, now, receipt_key_id);
                 Verdict::Recorded
             }
             Event::Supersede => {
-                end(Final::Cancelled, Reason::Superseded, None);
+                self.end(Final::Cancelled, Reason::Superseded, now, receipt_key_id);
+                Verdict::Recorded
+            }
+            Event::LockOut => {
+                self.end(Final::Denied, Reason::LockedOut, now, receipt_key_id);
                 Verdict::Recorded
             }
             Event::DeviceGone(device) => {
-                if self
-                    .deliveries
-                    .iter()
-                    .all(|delivery| delivery.device == device)
-                {
-                    end(Final::Denied, Reason::Unreachable, None);
-                    return Verdict::Recorded;
+                let asked_others = self.deliveries.iter().any(|d| d.device != device);
+                self.deliveries.retain(|d| d.device != device);
+                self.codes
+                    .sent
+                    .take_if(|sent| sent.phone.as_bytes() == device.as_bytes());
+                if asked_others || !matches!(self.method, Method::Push | Method::Sms) {
+                    return Verdict::Pending;
                 }
-                self.deliveries.retain(|delivery| delivery.device != device);
-                Verdict::Pending
+                self.nobody_left(now, receipt_key_id)
+            }
+            Event::NothingLeft => {
+                self.deliveries.clear();
+                self.codes.sent = None;
+                self.fallback_time = None;
+                self.end(Final::Denied, Reason::Unreachable, now, receipt_key_id);
+                Verdict::Recorded
             }
             // A page that is told at once can offer another way at once. The
             // price: a user who would have opened the app unasked, within the
@@ -320,9 +377,8 @@ impl Challenge {
             // nor while a phone without push, whose app asks by itself, is among
             // those asked.
             Event::NobodyListens => {
-                if out_of_reach {
-                    end(Final::Denied, Reason::Unreachable, None);
-                    return Verdict::Recorded;
+                if self.is_out_of_reach() {
+                    return self.nobody_left(now, receipt_key_id);
                 }
                 Verdict::Pending
             }
@@ -334,21 +390,200 @@ impl Challenge {
                 {
                     return Verdict::NotAsked;
                 }
+                // A late "no" still counts; a late "yes" was given to a prompt
+                // that said it was over.
+                if answer.choice == Choice::Approve && now >= self.prompt_expire_time {
+                    return Verdict::PromptExpired;
+                }
                 let (state, reason) = match answer.choice {
                     Choice::Deny => (Final::Denied, Reason::UserDenied),
                     Choice::ReportFraud => (Final::Denied, Reason::FraudReported),
-                    // Only here can an approval arise.
+                    // Only here and in `guess` can an approval arise.
                     Choice::Approve if answer.number == self.number => {
                         (Final::Approved, Reason::UserApproved)
                     }
                     Choice::Approve => (Final::Denied, Reason::WrongNumber),
                 };
                 let device = answer.proof.device;
-                end(state, reason, Some(answer.proof));
+                self.end(state, reason, now, receipt_key_id);
+                self.method = Method::Push;
+                if let Some(outcome) = &mut self.outcome {
+                    outcome.proof = Some(answer.proof);
+                }
                 if let Some(delivery) = self.delivery_mut(device) {
                     delivery.advance(DeliveryState::Answered, "", now);
                 }
                 Verdict::Recorded
+            }
+        }
+    }
+}
+
+/// What became of a typed code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuessVerdict {
+    /// It was right: that is the decision.
+    Right,
+    /// It was wrong. The challenge may have ended with it.
+    Wrong,
+    /// Nothing was compared, and nothing will be before this time.
+    Wait(Timestamp),
+    /// The account is locked: that is now the decision.
+    Locked,
+    /// The time was up before: that is now the decision.
+    Expired,
+    /// Decided earlier; nothing changed.
+    AlreadyDecided,
+    /// No code of this kind is being waited for; nothing changed.
+    NothingToCheck,
+}
+
+impl Challenge {
+    fn end(&mut self, state: Final, reason: Reason, now: Timestamp, receipt_key_id: &str) {
+        self.outcome = Some(Outcome {
+            state,
+            reason,
+            decide_time: now,
+            proof: None,
+            authenticator: None,
+            receipt_key_id: receipt_key_id.to_owned(),
+        });
+    }
+
+    /// Nobody can be asked: by text message at once where that is planned, or it
+    /// ends.
+    fn nobody_left(&mut self, now: Timestamp, receipt_key_id: &str) -> Verdict {
+        match &mut self.fallback_time {
+            Some(at) => {
+                *at = now.min(*at);
+                Verdict::Pending
+            }
+            None => {
+                self.end(Final::Denied, Reason::Unreachable, now, receipt_key_id);
+                Verdict::Recorded
+            }
+        }
+    }
+
+    /// Ends a challenge that can't be asked the way that it should.
+    pub fn end_unreachable(&mut self, now: Timestamp, receipt_key_id: &str) {
+        self.end(Final::Denied, Reason::Unreachable, now, receipt_key_id);
+    }
+
+    /// Ends a challenge that can't be asked at all when it is stored.
+    pub fn end_if_unreachable(&mut self, now: Timestamp, receipt_key_id: &str) {
+        if self.outcome.is_none() && self.is_out_of_reach() {
+            self.nobody_left(now, receipt_key_id);
+        }
+    }
+
+    /// Goes on by a code: the user asked for it, or nobody could be reached. With
+    /// `order` a text is sent. Phones may still answer as long as they were told.
+    ///
+    /// # Errors
+    /// [`CodeRefusal`]; nothing has changed then.
+    pub fn go_on_by(
+        &mut self,
+        method: Method,
+        order: Option<&CodeOrder>,
+        account: &Account,
+        rules: &Policy,
+        now: Timestamp,
+    ) -> Result<(), CodeRefusal> {
+        if !account.can_answer_by(method, rules) {
+            return Err(CodeRefusal::NoAuthenticator);
+        }
+        if let Some(order) = order {
+            account.admit_code(now)?;
+            let phone = account.phone_for_codes(&rules.sms);
+            if phone.is_none_or(|phone| phone.id != order.code.phone) {
+                return Err(CodeRefusal::NoAuthenticator);
+            }
+            self.codes.may_send(&rules.codes, now)?;
+            self.codes.note_send(order, now);
+            let device = DeviceId::from_bytes(*order.code.phone.as_bytes());
+            self.deliveries.retain(|delivery| delivery.device != device);
+            self.deliveries.push(Delivery {
+                device,
+                road: Road::Sms,
+                state: DeliveryState::Queued,
+                reason: String::new(),
+                update_time: now,
+                pushed: false,
+            });
+        } else if method == Method::Sms {
+            return Err(CodeRefusal::NoAuthenticator);
+        }
+        self.method = method;
+        self.fallback_time = None;
+        let latest = self.create_time.after(MAX_CHALLENGE_TTL);
+        let wanted = now.after(rules.codes.ttl).min(latest);
+        self.expire_time = self.expire_time.max(wanted);
+        Ok(())
+    }
+
+    /// Goes back to the prompt on the phones.
+    ///
+    /// # Errors
+    /// [`CodeRefusal::PromptExpired`] when they were told that it is over.
+    pub fn go_back_to_push(&mut self, now: Timestamp) -> Result<(), CodeRefusal> {
+        if now >= self.prompt_expire_time {
+            return Err(CodeRefusal::PromptExpired);
+        }
+        if !self
+            .deliveries
+            .iter()
+            .any(|delivery| delivery.road != Road::Sms)
+        {
+            return Err(CodeRefusal::NoAuthenticator);
+        }
+        self.method = Method::Push;
+        Ok(())
+    }
+
+    /// Takes a typed code in: beside a device's answer the only way to an
+    /// approval. The account is to be kept whatever the verdict.
+    pub fn guess(
+        &mut self,
+        guess: &Guess,
+        account: &mut Account,
+        rules: &Policy,
+        now: Timestamp,
+        receipt_key_id: &str,
+    ) -> GuessVerdict {
+        if self.outcome.is_some() {
+            return GuessVerdict::AlreadyDecided;
+        }
+        if now >= self.expire_time {
+            self.end(Final::Expired, Reason::TimedOut, now, receipt_key_id);
+            return GuessVerdict::Expired;
+        }
+        if account.lock.is_some() {
+            self.end(Final::Denied, Reason::LockedOut, now, receipt_key_id);
+            return GuessVerdict::Locked;
+        }
+        if guess.method() != self.method {
+            return GuessVerdict::NothingToCheck;
+        }
+        match account.check(guess, Some(&mut self.codes), &rules.lockout, now) {
+            Checked::NothingToCheck => GuessVerdict::NothingToCheck,
+            Checked::Wait(until) => GuessVerdict::Wait(until),
+            Checked::Right(authenticator) => {
+                self.end(Final::Approved, Reason::CodeVerified, now, receipt_key_id);
+                if let Some(outcome) = &mut self.outcome {
+                    outcome.authenticator = Some(authenticator);
+                }
+                GuessVerdict::Right
+            }
+            Checked::Wrong => {
+                self.codes.wrong = self.codes.wrong.saturating_add(1);
+                if account.lock.is_some() {
+                    self.end(Final::Denied, Reason::LockedOut, now, receipt_key_id);
+                } else if self.codes.attempts_left() == 0 {
+                    let reason = Reason::TooManyAttempts;
+                    self.end(Final::Denied, reason, now, receipt_key_id);
+                }
+                GuessVerdict::Wrong
             }
         }
     }

@@ -60,6 +60,10 @@ uuid_id! {
     EnrollmentId,
     /// One push: the `apns-id`, the same for all its tries.
     PushId,
+    /// A phone number, an authenticator app or a set of recovery codes.
+    AuthenticatorId,
+    /// One text message, the same for all its tries.
+    TextId,
 }
 
 /// Reads a hyphenated UUID.

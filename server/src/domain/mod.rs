@@ -2,21 +2,30 @@
 //! as arguments.
 #![warn(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
+pub mod account;
 pub mod api_key;
 pub mod audit;
 pub mod body;
 pub mod challenge;
+pub mod code;
 pub mod context;
+mod crockford;
 pub mod device;
 pub mod ids;
+pub mod phone_number;
 pub mod policy;
 pub mod push;
 pub mod receipt;
 pub mod response;
+pub mod retention;
+pub mod secret_code;
 pub mod signing_key;
+pub mod spending;
 pub mod tenant;
+pub mod text;
 pub mod ticket;
 pub mod time;
+pub mod totp;
 
 /// A field of a request that can't be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use countersign_proto::v1::KeyAlgorithm;
 use serde_json::{Map, Value, json};
 
 use super::{
-    challenge::{Challenge, DeviceProof, Final, Outcome, Reason, SignedBody},
+    challenge::{Challenge, DeviceProof, Final, Method, Outcome, Reason, SignedBody},
     device::KeyProtection,
     response::UserVerification,
 };
@@ -65,6 +65,7 @@ fn claims(
     put("tenant", json!(challenge.tenant.to_string()));
     put("decision", json!(final_name(outcome.state)));
     put("reason", json!(reason_name(outcome.reason)));
+    put("method", json!(challenge.method.name()));
     put(
         "challenge_body",
         json!(URL_SAFE_NO_PAD.encode(&signed.body)),
@@ -94,7 +95,23 @@ fn claims(
             put("amr", json!(amr(proof)));
         }
     }
+    if let Some(authenticator) = &outcome.authenticator {
+        put("authenticator_id", json!(authenticator.to_string()));
+        if outcome.state == Final::Approved {
+            put("auth_time", json!(decided));
+            put("amr", json!(code_amr(challenge.method)));
+        }
+    }
     claims
+}
+
+/// The same for codes. "mfa" is not for the broker to say: it knows of one factor.
+fn code_amr(method: Method) -> &'static [&'static str] {
+    match method {
+        Method::Sms => &["otp", "sms"],
+        Method::Totp | Method::RecoveryCode => &["otp"],
+        Method::Push | Method::RememberedBrowser => &[],
+    }
 }
 
 /// Authentication method references, RFC 8176.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Invalid,
+    Invalid, crockford,
     ids::{DeviceId, EnrollmentId, TenantId, UserId},
     time::Timestamp,
 };
@@ -20,7 +20,6 @@ pub const MAX_TRIES: u32 = 5;
 pub const DEFAULT_TTL: Duration = Duration::from_secs(600);
 const LOCATOR_CHARS: usize = 8;
 const CODE_CHARS: usize = 20;
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Checks a ticket's life.
 ///
@@ -50,11 +49,7 @@ impl TicketCode {
     /// A new code from 20 random bytes.
     #[must_use]
     pub fn new(random: &[u8; CODE_CHARS]) -> Self {
-        let chars = random
-            .iter()
-            .filter_map(|byte| ALPHABET.get(usize::from(byte & 31)))
-            .map(|byte| char::from(*byte))
-            .collect();
+        let chars = crockford::encode(random);
         Self { chars }
     }
 
@@ -62,22 +57,7 @@ impl TicketCode {
     /// I and L are 1 (Crockford). `None` when it is no code at all.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > 128 {
-            return None;
-        }
-        let mut chars = String::with_capacity(CODE_CHARS);
-        for c in text.chars() {
-            let c = match c.to_ascii_uppercase() {
-                ' ' | '-' | '\u{a0}' | '\u{2013}' | '\u{2014}' => continue,
-                'O' => '0',
-                'I' | 'L' => '1',
-                other => other,
-            };
-            let known = u8::try_from(c).is_ok_and(|byte| ALPHABET.contains(&byte));
-            known.then_some(())?;
-            chars.push(c);
-        }
-        (chars.len() == CODE_CHARS).then_some(Self { chars })
+        crockford::normalise(text, CODE_CHARS).map(|chars| Self { chars })
     }
 
     /// The half that finds the ticket.
@@ -102,14 +82,7 @@ impl TicketCode {
     /// For people: groups of four.
     #[must_use]
     pub fn grouped(&self) -> String {
-        let mut out = String::with_capacity(CODE_CHARS.saturating_add(5));
-        for (index, c) in self.chars.chars().enumerate() {
-            if index > 0 && index % 4 == 0 {
-                out.push('-');
-            }
-            out.push(c);
-        }
-        out
+        crockford::grouped(&self.chars)
     }
 }
 

@@ -18,7 +18,10 @@ use crate::{
     },
     clock::Clock,
     config::{Config, PortConfig},
-    delivery::{DeliveryError, Gateways},
+    delivery::{
+        DeliveryError, Gateways,
+        sms::{CallbackRefused, CallbackRequest, SmsGateways},
+    },
     domain::{audit, device::PushGateway, time::Timestamp},
     metrics::Metrics,
     store::{
@@ -166,6 +169,7 @@ pub enum ServeError {
 pub struct Server {
     broker: Arc<Broker>,
     gateways: Arc<Gateways>,
+    texts: Arc<SmsGateways>,
     config: Config,
     grpc: (Listener, SocketAddr),
     http: (Listener, SocketAddr),
@@ -241,6 +245,8 @@ impl Server {
             &config.push,
             Arc::new(move || told.now_ms()),
         )?);
+        let told = clock.clone();
+        let texts = SmsGateways::new(&config.sms, Arc::new(move || told.now_ms()))?;
         let mut tls = Vec::new();
         let grpc = listen(&config.grpc, &config, Protocols::Grpc, &mut tls).await?;
         let http = listen(&config.http, &config, Protocols::Http, &mut tls).await?;
@@ -249,11 +255,20 @@ impl Server {
             public_url: config.public_url_at(grpc.1),
         };
         let broker = Broker::new(store, clock, keyring, identity, Arc::new(Metrics::new()?));
+        let texts = Arc::new(texts);
+        broker.text_by(texts.clone());
+        let told = Arc::downgrade(&broker);
+        texts.on_receipt(Arc::new(move |receipt| {
+            if let Some(broker) = told.upgrade() {
+                broker.take_receipt(&receipt);
+            }
+        }));
         let health = HealthReporter::new();
         let routes = api::services(&broker, health.clone(), api_limits(&config))?;
         Ok(Self {
             broker,
             gateways,
+            texts,
             config,
             grpc,
             http,
@@ -285,6 +300,7 @@ impl Server {
         let Self {
             broker,
             gateways,
+            texts,
             config,
             grpc,
             http,
@@ -297,9 +313,14 @@ impl Server {
         let stop = CancellationToken::new();
         let mut background = tokio::task::JoinSet::new();
         background.spawn(broker.clone().run_expiry());
+        background.spawn(broker.clone().run_audit());
+        background.spawn(broker.clone().run_retention(config.retention));
         for gateway in [PushGateway::Apns, PushGateway::Fcm] {
             background.spawn(broker.clone().run_dispatch(gateway, gateways.clone()));
         }
+        background.spawn(broker.clone().run_fallback());
+        background.spawn(broker.clone().run_texts());
+        background.spawn(texts.clone().run(stop.clone()));
         let mut watching = tokio::task::JoinSet::new();
         for tls in tls {
             watching.spawn(tls.keep_fresh(clock.clone()));
@@ -320,7 +341,7 @@ impl Server {
             .serve_with_incoming_shutdown(grpc.0, stop.clone().cancelled_owned());
         let http = axum::serve(
             http.0,
-            api::http::router(broker.clone())
+            api::http::router(broker.clone(), status_callbacks(texts))
                 .into_make_service_with_connect_info::<crate::tls::ConnectionInfo>(),
         )
         .with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -365,6 +386,24 @@ impl Server {
         }
         result
     }
+}
+
+/// What SMS gateways report over HTTP, on its way to them.
+fn status_callbacks(texts: Arc<SmsGateways>) -> api::http::StatusCallbacks {
+    Arc::new(move |callback| {
+        let request = CallbackRequest {
+            method: callback.method,
+            path_and_query: callback.path_and_query,
+            headers: callback.headers,
+            body: callback.body,
+        };
+        match texts.callback(callback.gateway, request) {
+            Ok(()) => api::http::StatusAnswer::Taken,
+            Err(CallbackRefused::Forged) => api::http::StatusAnswer::Forged,
+            Err(CallbackRefused::UnknownGateway) => api::http::StatusAnswer::UnknownGateway,
+            Err(CallbackRefused::Malformed) => api::http::StatusAnswer::Malformed,
+        }
+    })
 }
 
 fn flatten(

@@ -16,15 +16,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{
+    account::{Account, AccountChange, AccountEvent, AccountRefusal},
     api_key::{ApiKey, ApiKeyId},
-    audit::{By, Entry},
-    challenge::{Challenge, DeliveryState, Event, SignedBody},
+    audit::{By, Chain, ChainedEntry, Entry, SignedHead},
+    challenge::{Challenge, DeliveryState, Event, GuessVerdict, Method, SignedBody},
+    code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
-    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     policy::{PendingLimit, Policy},
     push::PushJob,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
+    text::TextJob,
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -55,8 +58,14 @@ pub enum Hint {
     Enrollment(EnrollmentId),
     /// The outbox of a gateway has something new.
     Outbox(PushGateway),
+    /// The outbox of text messages has something new.
+    Texts,
     /// A challenge ends by itself at this time.
     Expiry(Timestamp),
+    /// A challenge turns into a text message at this time.
+    Fallback(Timestamp),
+    /// The audit trail has this entry, and perhaps more.
+    Audit(u64),
     /// Hints may have been lost: read everything again.
     Resync,
 }
@@ -74,8 +83,10 @@ pub struct NewChallenge {
     pub idempotency: Option<([u8; 16], [u8; 32])>,
     /// What gives way when the user has one pending.
     pub pending_limit: PendingLimit,
-    /// Pushes intended.
+    /// Pushes intended. With any, the challenge counts as a prompt.
     pub pushes: Vec<PushJob>,
+    /// The text with a code, where it begins with one.
+    pub code: Option<CodeOrder>,
     /// Who asked.
     pub by: By,
 }
@@ -90,6 +101,8 @@ pub enum Created {
         challenge: Box<Challenge>,
         /// The user's earlier challenges that ended with this step.
         superseded: Vec<Challenge>,
+        /// The text goes to a range of numbers that has become suspicious.
+        range_alarm: bool,
     },
     /// The same request came before: its challenge.
     Existing(ChallengeId),
@@ -97,6 +110,9 @@ pub enum Created {
     Conflict,
     /// The user has one pending, and policy keeps it until this time.
     PendingExists(Timestamp),
+    /// The user is not to be asked, or not this way, before a time; nothing is
+    /// stored.
+    Refused(CodeRefusal),
 }
 
 /// What became of an event for a challenge.
@@ -110,6 +126,96 @@ pub enum Decided {
     Lapsed(Challenge),
     /// There is no such challenge for this caller.
     NotFound,
+    /// Too late for an approval on a phone; a code may still decide.
+    PromptExpired,
+}
+
+/// A challenge to go on by another way.
+#[derive(Clone, Debug)]
+pub struct GoOn {
+    /// Of which organisation.
+    pub tenant: TenantId,
+    /// Which challenge.
+    pub challenge: ChallengeId,
+    /// By which way.
+    pub method: Method,
+    /// The text to send, for [`Method::Sms`].
+    pub order: Option<CodeOrder>,
+    /// The prompts to send again, for [`Method::Push`]; they count as one.
+    pub pushes: Vec<PushJob>,
+    /// The broker goes on by itself. A refusal then is final: it is noted, and
+    /// the challenge does not try to go on by itself again.
+    pub by_itself: bool,
+    /// When.
+    pub now: Timestamp,
+    /// The key of the receipt, should it end.
+    pub receipt_key_id: String,
+    /// Who asked.
+    pub by: By,
+}
+
+/// What became of going on by another way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WentOn {
+    /// So it does.
+    Done {
+        /// As stored.
+        challenge: Box<Challenge>,
+        /// The text goes to a range of numbers that has become suspicious.
+        range_alarm: bool,
+    },
+    /// It goes on as it was.
+    Refused(CodeRefusal),
+    /// Decided before: as it is.
+    Already(Box<Challenge>),
+    /// Its time was up, or the account is locked, which this call was the first
+    /// to notice: as it ended.
+    Ended(Box<Challenge>),
+    /// There is no such challenge for this caller.
+    NotFound,
+}
+
+/// What became of a typed code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guessed {
+    /// What was found.
+    pub verdict: GuessVerdict,
+    /// The challenge after it.
+    pub challenge: Challenge,
+    /// The user's other challenges that ended with this step, because the
+    /// account was locked.
+    pub ended: Vec<Challenge>,
+}
+
+/// What became of a change to an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountChanged {
+    /// Changed.
+    Done {
+        /// As stored.
+        account: Box<Account>,
+        /// What it amounts to.
+        event: AccountEvent,
+        /// Challenges that ended with it.
+        ended: Vec<Challenge>,
+        /// Challenges that go on, with something less to answer with.
+        dropped: Vec<ChallengeId>,
+        /// Devices that were removed with it (by a reset).
+        devices: Vec<DeviceId>,
+        /// The text goes to a range of numbers that has become suspicious.
+        range_alarm: bool,
+    },
+    /// Not changed, but for a wrong code that was counted.
+    Refused(AccountRefusal),
+}
+
+/// How a try of a text message went, for the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextResult {
+    /// Done with; of a code for a sign-in: how far it came, with the reason.
+    Finished(Option<(DeliveryState, String)>),
+    /// To be tried again, not before this time.
+    Again(Timestamp),
 }
 
 /// What became of a try to redeem a ticket.
@@ -193,6 +299,15 @@ pub enum TokenVerdict {
         /// The token that was tried.
         token: String,
     },
+}
+
+/// What a step of removal did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// How many have left with it.
+    pub count: usize,
+    /// There may be more to do, at once.
+    pub more: bool,
 }
 
 /// Durable state of the broker.
@@ -372,6 +487,65 @@ pub trait Store: Send + Sync {
         unheard: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError>;
+    /// What is known of a user beside devices; an empty account where nothing is.
+    async fn account(&self, tenant: TenantId, user: &UserId) -> Result<Account, StoreError>;
+    /// Changes an account; see [`Account::apply`]. Codes of a number that is gone
+    /// die with it; locking ends what is pending, and so does a reset, which
+    /// removes devices too. A text is counted, and stored with the change.
+    async fn change_account(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        change: AccountChange,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<AccountChanged, StoreError>;
+    /// Goes on by another way; see [`Challenge::go_on_by`].
+    async fn go_on(&self, go_on: GoOn) -> Result<WentOn, StoreError>;
+    /// Takes a typed code in; see [`Challenge::guess`]. None: there is no such
+    /// challenge for this caller.
+    async fn guess(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        guess: Guess,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Option<Guessed>, StoreError>;
+    /// Up to `limit` challenges that are due to go on by text message.
+    async fn fallbacks_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(TenantId, ChallengeId)>, StoreError>;
+    /// When the next one is.
+    async fn next_fallback(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Up to `limit` texts due at `now` that nobody else has claimed; a claim
+    /// ends with [`Store::finish_text`].
+    async fn claim_texts(&self, now: Timestamp, limit: usize) -> Result<Vec<TextJob>, StoreError>;
+    /// When the next unclaimed text is due.
+    async fn next_text(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Takes note of how a try went, and lets go of the claim. With `unheard`
+    /// as in [`Store::finish_push`].
+    async fn finish_text(
+        &self,
+        job: TextJob,
+        result: TextResult,
+        unheard: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError>;
+    /// Notes what the network said of a text with a code, not waited for.
+    fn note_text_receipt(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        phone: AuthenticatorId,
+        state: DeliveryState,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
     /// Adds an entry to the audit trail for what changes nothing stored.
     async fn note(&self, entry: Entry) -> Result<(), StoreError>;
 
@@ -379,4 +553,47 @@ pub trait Store: Send + Sync {
     fn is_healthy(&self) -> bool;
     /// Ends all work and lets go of the files.
     async fn close(&self) -> Result<(), StoreError>;
+
+    /// Where the chain of each writer of the audit trail stands.
+    async fn audit_chains(&self) -> Result<Vec<Chain>, StoreError>;
+    /// Up to `limit` entries of a writer from `from` on, in order. What has left
+    /// by age is passed over.
+    async fn audit_page(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainedEntry>, StoreError>;
+    /// Up to `limit` signed heads of a writer from that of `from` on, in order:
+    /// those of entries that are there, and that of the last that has left.
+    async fn audit_heads(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SignedHead>, StoreError>;
+    /// Keeps a signed head; one of the same entry is replaced.
+    async fn add_audit_head(&self, head: SignedHead) -> Result<(), StoreError>;
+
+    /// Removes some of the challenges that were decided before `before`, with
+    /// all that belongs to them: to be repeated while there is more.
+    async fn remove_challenges(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError>;
+    /// The same for tickets whose time ended before `before`.
+    async fn remove_tickets(&self, before: Timestamp, now: Timestamp) -> Result<Left, StoreError>;
+    /// The same for entries of a writer's audit trail that were written before
+    /// `before`; only entries up to a signed head leave, and the last such head
+    /// stays.
+    async fn remove_audit(
+        &self,
+        writer: u64,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError>;
+    /// Prepares some of what an earlier version stored for removal: to be
+    /// repeated until it says `true`.
+    async fn index_for_removal(&self) -> Result<bool, StoreError>;
 }

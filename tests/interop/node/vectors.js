@@ -17,7 +17,7 @@ const proto = fileURLToPath(new URL('../../../proto', import.meta.url));
 const read = (name) => JSON.parse(readFileSync(`${proto}/vectors/${name}.json`, 'utf8')).vectors;
 
 let passed = 0;
-for (const name of ['challenge', 'response', 'device-proof', 'enroll', 'key-succession']) {
+for (const name of ['challenge', 'response', 'device-proof', 'enroll', 'key-succession', 'audit-head']) {
   for (const vector of read(name)) {
     const [body, signature, raw] = [vector.body, vector.signature, vector.key.public_key].map(
       (hex) => Buffer.from(hex, 'hex'));
@@ -27,6 +27,12 @@ for (const name of ['challenge', 'response', 'device-proof', 'enroll', 'key-succ
     verify(key, purpose, body, signature);
     assert.throws(() => verify(key, 'another', body, signature), vector.name);
     if (vector.key.key_id) assert.equal(thumbprint(raw), vector.key.key_id, vector.name);
+    if (vector.related?.contents) {
+      const link = vector.related.contents.reduce(
+        (before, content) => sha256(Buffer.concat([before, sha256(Buffer.from(content, 'hex'))])),
+        Buffer.alloc(32));
+      assert.ok(body.includes(link), vector.name);
+    }
     passed += 1;
   }
 }

@@ -11,7 +11,7 @@ import tempfile
 from grpc_tools import protoc
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-NAMES = ("challenge", "approval", "enrollment", "device", "admin")
+NAMES = ("challenge", "approval", "enrollment", "device", "audit", "admin")
 
 
 def _compile() -> None:
@@ -40,5 +40,6 @@ enrollment = importlib.import_module("countersign.v1.enrollment_pb2")
 enrollment_grpc = importlib.import_module("countersign.v1.enrollment_pb2_grpc")
 device = importlib.import_module("countersign.v1.device_pb2")
 device_grpc = importlib.import_module("countersign.v1.device_pb2_grpc")
+audit = importlib.import_module("countersign.v1.audit_pb2")
 admin = importlib.import_module("countersign.v1.admin_pb2")
 admin_grpc = importlib.import_module("countersign.v1.admin_pb2_grpc")

@@ -16,13 +16,14 @@ import sealing
 import signing
 
 FOLDER = protos.ROOT / "proto" / "vectors"
-ACCEPTED = ("challenge", "response", "device-proof", "enroll", "key-succession")
+ACCEPTED = ("challenge", "response", "device-proof", "enroll", "key-succession", "audit-head")
 MESSAGES = {
     "countersign.v1.ChallengeBody": protos.challenge.ChallengeBody,
     "countersign.v1.ResponseBody": protos.challenge.ResponseBody,
     "countersign.v1.DeviceProof": protos.device.DeviceProof,
     "countersign.v1.EnrollmentBody": protos.device.EnrollmentBody,
     "countersign.v1.BrokerKey": protos.challenge.BrokerKey,
+    "countersign.v1.AuditHead": protos.audit.AuditHead,
 }
 
 
@@ -76,6 +77,11 @@ def related(message, body: bytes, signature: bytes, what: dict) -> None:
         assert query["t"] == message.ticket
         pinned = signing.from_base64url(query["k"])
         assert pinned == signing.sha256(bytes.fromhex(what["broker_public_key"]))
+    if "contents" in what:
+        link = bytes(32)
+        for content in what["contents"]:
+            link = signing.sha256(link + signing.sha256(bytes.fromhex(content)))
+        assert (message.sequence, message.link) == (len(what["contents"]), link)
 
 
 def rejected_signature(vector: dict) -> None:

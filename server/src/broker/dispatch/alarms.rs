@@ -63,13 +63,14 @@ impl Worker {
     /// Puts on record which credentials have stopped or begun to work.
     pub(super) async fn watch_alarms(&self, gateway: PushGateway) {
         let mut alarms = self.courier.alarms();
-        alarms.retain(|alarm| alarm.gateway == gateway);
+        alarms.retain(|alarm| alarm.gateway == gateway.into());
         let now = self.broker.now();
         let news = self.alarmed.lock().news(&alarms, now);
         for (action, credential, outcome) in news {
             let entry = Entry {
                 time: now,
                 tenant: None,
+                user: None,
                 by: By::broker(),
                 action,
                 object: format!("{}:{credential}", gateway.name()),
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn coming_and_going_is_recorded_but_not_without_end() {
         let alarm = CredentialAlarm {
-            gateway: PushGateway::Apns,
+            gateway: PushGateway::Apns.into(),
             credential: "TEAM/KEY".into(),
             reason: "InvalidProviderToken".into(),
             since_ms: 0,

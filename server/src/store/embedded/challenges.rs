@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
-use super::{Hints, audit::note, keys, outbox, rows};
+use super::{
+    Hints,
+    accounts::{self, Doing},
+    audit::note_of,
+    codes, keys, outbox, retention, rows,
+};
 use crate::{
     domain::{
+        account::Account,
         audit::By,
-        challenge::{
-            Challenge, DeliveryState, Event, Final, Outcome, Reason, Road, SignedBody, Verdict,
-        },
+        challenge::{Challenge, DeliveryState, Event, Method, Outcome, Road, SignedBody, Verdict},
+        code::CodeRefusal,
         device::Device,
         ids::{ChallengeId, DeviceId, TenantId, UserId},
-        policy::PendingLimit,
+        policy::{PendingLimit, Policy},
         receipt::{final_name, reason_name},
         time::Timestamp,
     },
@@ -49,24 +54,34 @@ pub(super) fn create(
     {
         return Ok(Created::PendingExists(open.expire_time));
     }
+    let rules = accounts::rules(tx, challenge.tenant)?;
+    let account = accounts::load(tx, challenge.tenant, &challenge.user)?;
+    ask_only_present(tx, &mut challenge);
+    let range_alarm = match admit(tx, hints, new, &mut challenge, account, &rules)? {
+        Ok(range_alarm) => range_alarm,
+        Err(refusal) => return Ok(Created::Refused(refusal)),
+    };
     if let Some((request, digest)) = &new.idempotency {
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
-        tx.put(
-            keys::idempotency(challenge.tenant, &challenge.api_key, request),
-            value,
-        );
+        let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
+        retention::request_seen(tx, now, &key);
+        tx.put(key, value);
     }
     let mut superseded = Vec::new();
     for mut old in pending {
+        let was = Times::of(&old);
         match old.apply(Event::Supersede, now, &new.signed.key_id) {
-            Verdict::Recorded => settle(tx, hints, &old, now, &new.by)?,
-            Verdict::Expired => settle(tx, hints, &old, now, &By::broker())?,
-            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => continue,
+            Verdict::Recorded => settle(tx, hints, was, &old, now, &new.by)?,
+            Verdict::Expired => settle(tx, hints, was, &old, now, &By::broker())?,
+            Verdict::AlreadyDecided
+            | Verdict::Pending
+            | Verdict::NotAsked
+            | Verdict::PromptExpired => continue,
         }
         superseded.push(old);
     }
-    ask_only_present(tx, &mut challenge, now, &new.signed.key_id);
+    challenge.end_if_unreachable(now, &new.signed.key_id);
     rows::save(
         tx,
         keys::signed_body(challenge.tenant, challenge.id),
@@ -83,66 +98,138 @@ pub(super) fn create(
                 keys::pending_of(challenge.tenant, &challenge.user, challenge.id),
                 [],
             );
-            tx.put(
-                keys::expiry(challenge.expire_time, challenge.tenant, challenge.id),
-                [],
-            );
-            hints.after_commit(tx, Hint::Expiry(challenge.expire_time));
-            note(
+            index(tx, hints, Times::default(), &challenge);
+            note_of(
                 tx,
                 now,
-                Some(challenge.tenant),
+                (challenge.tenant, &challenge.user),
                 &new.by,
                 "challenge.created",
                 challenge.id,
                 "",
             )?;
+            if let Some(order) = &new.code {
+                codes::note_sent(tx, &challenge, order, now, &new.by)?;
+            }
         }
         Some(outcome) => note_decision(tx, &challenge, outcome, now, &new.by)?,
     }
-    for job in &new.pushes {
-        if challenge.delivery_mut(job.device).is_some() {
-            outbox::add(tx, hints, job);
+    if challenge.outcome.is_none() {
+        for job in &new.pushes {
+            if challenge.delivery_mut(job.device).is_some() {
+                outbox::add(tx, hints, job);
+            }
         }
     }
     Ok(Created::New {
         challenge: Box::new(challenge),
         superseded,
+        range_alarm,
     })
 }
 
-/// Between the look at the user's devices and this step some may have gone:
-/// they are not asked, and with nobody left to ask the challenge ends here.
-fn ask_only_present(
+/// Whether the user may be asked like this: counts the prompt, sends the code.
+/// Nothing is written when not. A locked account is not asked anything.
+fn admit(
     tx: &mut Tx<'_>,
+    hints: &Hints,
+    new: &NewChallenge,
     challenge: &mut Challenge,
-    now: Timestamp,
-    receipt_key_id: &str,
-) {
-    let gone: Vec<DeviceId> = challenge
-        .deliveries
-        .iter()
-        .map(|delivery| delivery.device)
-        .filter(|device| {
-            let key = keys::device_of(challenge.tenant, &challenge.user, *device);
-            tx.get(&key).is_none()
-        })
-        .collect();
-    if gone.is_empty() {
-        return;
+    mut account: Account,
+    rules: &Policy,
+) -> Result<Result<bool, CodeRefusal>, StoreError> {
+    let now = challenge.create_time;
+    if challenge.outcome.is_some() {
+        return Ok(Ok(false));
     }
-    challenge
-        .deliveries
-        .retain(|delivery| !gone.contains(&delivery.device));
-    if challenge.is_out_of_reach() && challenge.outcome.is_none() {
-        challenge.outcome = Some(Outcome {
-            state: Final::Denied,
-            reason: Reason::Unreachable,
-            decide_time: now,
-            proof: None,
-            receipt_key_id: receipt_key_id.to_owned(),
-        });
+    if account.lock.is_some() {
+        challenge.apply(Event::LockOut, now, &new.signed.key_id);
+        return Ok(Ok(false));
     }
+    let is_prompt = challenge.method == Method::Push
+        && challenge
+            .deliveries
+            .iter()
+            .any(|delivery| delivery.state != DeliveryState::Failed);
+    if is_prompt && let Err(refusal) = account.admit_prompt(&rules.fatigue, now) {
+        return Ok(Err(refusal));
+    }
+    let mut range_alarm = false;
+    if let Some(order) = &new.code {
+        match codes::send(tx, hints, challenge, order, &account, rules, now)? {
+            Ok(alarm) => range_alarm = alarm,
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    if is_prompt {
+        accounts::save(tx, &account);
+    }
+    Ok(Ok(range_alarm))
+}
+
+/// Between the look at the user's devices and this step some may have gone:
+/// they are not asked.
+fn ask_only_present(tx: &mut Tx<'_>, challenge: &mut Challenge) {
+    let (tenant, user) = (challenge.tenant, &challenge.user);
+    challenge.deliveries.retain(|delivery| {
+        delivery.road == Road::Sms
+            || tx
+                .get(&keys::device_of(tenant, user, delivery.device))
+                .is_some()
+    });
+}
+
+/// Under which times a pending challenge stands in the indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Times {
+    expiry: Option<Timestamp>,
+    fallback: Option<Timestamp>,
+}
+
+impl Times {
+    /// Those of a challenge as it is stored.
+    pub(super) fn of(challenge: &Challenge) -> Self {
+        if challenge.outcome.is_some() {
+            return Self::default();
+        }
+        Self {
+            expiry: Some(challenge.expire_time),
+            fallback: challenge.fallback_time,
+        }
+    }
+}
+
+/// Moves a challenge in the indexes from where it was to where it belongs: the
+/// only place that writes them.
+fn index(tx: &mut Tx<'_>, hints: &Hints, was: Times, challenge: &Challenge) {
+    let is = Times::of(challenge);
+    let (tenant, id) = (challenge.tenant, challenge.id);
+    if was.expiry != is.expiry {
+        if let Some(at) = was.expiry {
+            tx.delete(keys::expiry(at, tenant, id));
+        }
+        if let Some(at) = is.expiry {
+            tx.put(keys::expiry(at, tenant, id), []);
+            hints.after_commit(tx, Hint::Expiry(at));
+        }
+    }
+    if was.fallback != is.fallback {
+        if let Some(at) = was.fallback {
+            tx.delete(keys::fallback(at, tenant, id));
+        }
+        if let Some(at) = is.fallback {
+            tx.put(keys::fallback(at, tenant, id), []);
+            hints.after_commit(tx, Hint::Fallback(at));
+        }
+    }
+}
+
+/// Stores a challenge that has changed and is still pending.
+pub(super) fn keep(tx: &mut Tx<'_>, hints: &Hints, was: Times, challenge: &Challenge) {
+    let key = keys::challenge(challenge.tenant, challenge.id);
+    rows::save(tx, key, challenge);
+    index(tx, hints, was, challenge);
+    hints.after_commit(tx, Hint::Challenge(challenge.id));
 }
 
 fn note_decision(
@@ -152,15 +239,16 @@ fn note_decision(
     now: Timestamp,
     by: &By,
 ) -> Result<(), StoreError> {
+    retention::challenge_decided(tx, challenge, outcome);
     let outcome = format!(
         "{} {}",
         final_name(outcome.state),
         reason_name(outcome.reason)
     );
-    note(
+    note_of(
         tx,
         now,
-        Some(challenge.tenant),
+        (challenge.tenant, &challenge.user),
         by,
         "challenge.decided",
         challenge.id,
@@ -174,6 +262,7 @@ fn note_decision(
 pub(super) fn settle(
     tx: &mut Tx<'_>,
     hints: &Hints,
+    was: Times,
     challenge: &Challenge,
     now: Timestamp,
     by: &By,
@@ -191,11 +280,7 @@ pub(super) fn settle(
         &challenge.user,
         challenge.id,
     ));
-    tx.delete(keys::expiry(
-        challenge.expire_time,
-        challenge.tenant,
-        challenge.id,
-    ));
+    index(tx, hints, was, challenge);
     note_decision(tx, challenge, outcome, now, by)?;
     for delivery in &challenge.deliveries {
         if let Road::Push(gateway) = delivery.road
@@ -267,26 +352,64 @@ pub(super) fn decide(
             _ => return Ok(Decided::NotFound),
         }
     }
+    let was = Times::of(&challenge);
+    let changes = matches!(event, Event::DeviceGone(_));
     match challenge.apply(event, now, receipt_key_id) {
         Verdict::NotAsked => Ok(Decided::NotFound),
-        Verdict::AlreadyDecided | Verdict::Pending => Ok(Decided::Already(challenge)),
+        Verdict::PromptExpired => Ok(Decided::PromptExpired),
+        Verdict::AlreadyDecided => Ok(Decided::Already(challenge)),
+        Verdict::Pending => {
+            if changes || was != Times::of(&challenge) {
+                keep(tx, hints, was, &challenge);
+            }
+            Ok(Decided::Already(challenge))
+        }
         Verdict::Expired => {
-            settle(tx, hints, &challenge, now, &By::broker())?;
+            settle(tx, hints, was, &challenge, now, &By::broker())?;
             Ok(Decided::Lapsed(challenge))
         }
         Verdict::Recorded => {
-            settle(tx, hints, &challenge, now, by)?;
-            if let Some(mut device) = answering
-                && device
+            settle(tx, hints, was, &challenge, now, by)?;
+            if let Some(mut device) = answering {
+                if device
                     .last_used_time
                     .is_none_or(|at| now.since(at) >= LAST_USED_GRAIN)
-            {
-                device.last_used_time = Some(now);
-                rows::save(tx, keys::device(device.id), &device);
+                {
+                    device.last_used_time = Some(now);
+                    rows::save(tx, keys::device(device.id), &device);
+                }
+                let doing = Doing {
+                    now,
+                    receipt_key_id,
+                    by,
+                };
+                note_answer(tx, hints, &challenge, doing)?;
             }
             Ok(Decided::Recorded(challenge))
         }
     }
+}
+
+/// What an answer on a device means for the account.
+fn note_answer(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    challenge: &Challenge,
+    doing: Doing<'_>,
+) -> Result<(), StoreError> {
+    let Some(outcome) = &challenge.outcome else {
+        return Ok(());
+    };
+    let mut account = accounts::load(tx, challenge.tenant, &challenge.user)?;
+    let was_locked = account.lock.is_some();
+    let rules = accounts::rules(tx, challenge.tenant)?;
+    if account.note_end(outcome, &rules, doing.now) {
+        accounts::save(tx, &account);
+    }
+    if !was_locked && account.lock.is_some() {
+        accounts::was_locked(tx, hints, &account, &rules, doing)?;
+    }
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments, reason = "one step, all of it needed")]

@@ -1,6 +1,10 @@
 //! Ends challenges whose time is up.
 
-use super::{Hints, challenges::settle, keys, rows};
+use super::{
+    Hints,
+    challenges::{Times, settle},
+    keys, rows,
+};
 use crate::{
     domain::{
         audit::By,
@@ -10,7 +14,7 @@ use crate::{
     store::{StoreError, engine::Tx},
 };
 
-/// Challenges ended in one command. Each writes up to five rows of its own and
+/// Challenges ended in one command. Each writes up to six rows of its own and
 /// a withdrawal per device, about 6 KiB in all, and a command must stay below
 /// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES) and
 /// [`MAX_COMMAND_BYTES`](crate::store::engine::MAX_COMMAND_BYTES).
@@ -53,12 +57,13 @@ pub(super) fn expire_due(
             }
         };
         let now_ended = challenge.and_then(|mut challenge| {
+            let was = Times::of(&challenge);
             let verdict = challenge.apply(Event::Tick, now, receipt_key_id);
-            (verdict == Verdict::Recorded).then_some(challenge)
+            (verdict == Verdict::Recorded).then_some((was, challenge))
         });
         match now_ended {
-            Some(challenge) => {
-                settle(tx, hints, &challenge, now, &By::broker())?;
+            Some((was, challenge)) => {
+                settle(tx, hints, was, &challenge, now, &By::broker())?;
                 ended.push(challenge);
             }
             None => tx.delete(key),

@@ -4,8 +4,10 @@
 use crate::domain::{
     api_key::ApiKeyId,
     device::PushGateway,
-    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
     push::PushJob,
+    spending::Tag,
+    text::TextJob,
     time::Timestamp,
 };
 
@@ -26,8 +28,20 @@ const PENDING_OF: u8 = b'p';
 const EXPIRY: u8 = b'E';
 const IDEMPOTENCY: u8 = b'I';
 const OUTBOX: u8 = b'O';
+const ACCOUNT: u8 = b'U';
+const FALLBACK: u8 = b'F';
+const TEXTS: u8 = b'X';
+const METER: u8 = b'M';
 const AUDIT: u8 = b'A';
 const AUDIT_HEAD: u8 = b'a';
+const SIGNED_HEAD: u8 = b'H';
+const AUDIT_MARKS: u8 = b'h';
+/// What leaves by age; a second byte says of which kind.
+const AGING: u8 = b'R';
+const AGING_CHALLENGE: u8 = b'c';
+const AGING_REQUEST: u8 = b'i';
+const AGING_TICKET: u8 = b'q';
+const AGING_PROGRESS: u8 = b'p';
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
@@ -148,7 +162,7 @@ pub(super) fn expiries() -> Vec<u8> {
     key(EXPIRY, &[])
 }
 
-/// Reads an [`expiry`] key back.
+/// Reads an [`expiry`] or [`fallback`] key back.
 pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, ChallengeId)> {
     let (at, rest) = key.get(1..)?.split_first_chunk::<8>()?;
     let (tenant, rest) = rest.split_first_chunk::<16>()?;
@@ -157,6 +171,54 @@ pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, Challenge
         Timestamp::from_millis(u64::from_be_bytes(*at)),
         TenantId::from_bytes(*tenant),
         ChallengeId::from_bytes(*id),
+    ))
+}
+
+/// Where a challenge turns into a text message; otherwise like [`expiry`].
+pub(super) fn fallback(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(FALLBACK, &[&time(at), tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn fallbacks() -> Vec<u8> {
+    key(FALLBACK, &[])
+}
+
+pub(super) fn account(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(ACCOUNT, &[tenant.as_bytes(), &user.digest()])
+}
+
+/// What a meter of text messages stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Metered<'a> {
+    Number(&'a Tag),
+    Range(&'a Tag),
+    Tenant,
+}
+
+pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
+    let (kind, tag): (u8, &[u8]) = match of {
+        Metered::Number(tag) => (1, tag),
+        Metered::Range(tag) => (2, tag),
+        Metered::Tenant => (3, &[]),
+    };
+    key(METER, &[tenant.as_bytes(), &[kind], tag])
+}
+
+pub(super) fn texts() -> Vec<u8> {
+    key(TEXTS, &[])
+}
+
+pub(super) fn text(job: &TextJob) -> Vec<u8> {
+    key(TEXTS, &[&time(job.due), job.id.as_bytes()])
+}
+
+/// Reads the due time and id of a [`text`] key.
+pub(super) fn parse_text(key: &[u8]) -> Option<(Timestamp, TextId)> {
+    let (due, rest) = key.get(1..)?.split_first_chunk::<8>()?;
+    let (id, _) = rest.split_first_chunk::<16>()?;
+    Some((
+        Timestamp::from_millis(u64::from_be_bytes(*due)),
+        TextId::from_bytes(*id),
     ))
 }
 
@@ -201,4 +263,110 @@ pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {
 
 pub(super) fn audit_head(writer: u64) -> Vec<u8> {
     key(AUDIT_HEAD, &[&writer.to_be_bytes()])
+}
+
+pub(super) fn audit_entries(writer: u64) -> Vec<u8> {
+    key(AUDIT, &[&writer.to_be_bytes()])
+}
+
+/// One [`audit_head`] per writer.
+pub(super) fn audit_chains() -> Vec<u8> {
+    key(AUDIT_HEAD, &[])
+}
+
+pub(super) fn signed_heads(writer: u64) -> Vec<u8> {
+    key(SIGNED_HEAD, &[&writer.to_be_bytes()])
+}
+
+pub(super) fn signed_head(writer: u64, sequence: u64) -> Vec<u8> {
+    key(
+        SIGNED_HEAD,
+        &[&writer.to_be_bytes(), &sequence.to_be_bytes()],
+    )
+}
+
+pub(super) fn audit_marks(writer: u64) -> Vec<u8> {
+    key(AUDIT_MARKS, &[&writer.to_be_bytes()])
+}
+
+/// The writer at the end of an [`audit_head`] key, the sequence at that of an
+/// [`audit`] or [`signed_head`] key.
+pub(super) fn last_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+pub(super) fn challenges() -> Vec<u8> {
+    key(CHALLENGE, &[])
+}
+
+pub(super) fn tickets() -> Vec<u8> {
+    key(TICKET, &[])
+}
+
+pub(super) fn idempotencies() -> Vec<u8> {
+    key(IDEMPOTENCY, &[])
+}
+
+pub(super) fn aging_challenge(decided: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(
+        AGING,
+        &[
+            &[AGING_CHALLENGE],
+            &time(decided),
+            tenant.as_bytes(),
+            id.as_bytes(),
+        ],
+    )
+}
+
+pub(super) fn aging_challenges() -> Vec<u8> {
+    key(AGING, &[&[AGING_CHALLENGE]])
+}
+
+pub(super) fn aging_ticket(expired: Timestamp, tenant: TenantId, id: EnrollmentId) -> Vec<u8> {
+    key(
+        AGING,
+        &[
+            &[AGING_TICKET],
+            &time(expired),
+            tenant.as_bytes(),
+            id.as_bytes(),
+        ],
+    )
+}
+
+pub(super) fn aging_tickets() -> Vec<u8> {
+    key(AGING, &[&[AGING_TICKET]])
+}
+
+/// `of` is an [`idempotency`] key.
+pub(super) fn aging_request(created: Timestamp, of: &[u8]) -> Vec<u8> {
+    key(AGING, &[&[AGING_REQUEST], &time(created), of])
+}
+
+pub(super) fn aging_requests() -> Vec<u8> {
+    key(AGING, &[&[AGING_REQUEST]])
+}
+
+/// The [`idempotency`] key in an [`aging_request`] key.
+pub(super) fn idempotency_of_aging(key: &[u8]) -> Vec<u8> {
+    key.get(10..).unwrap_or_default().to_vec()
+}
+
+/// How far what was stored before there was an index has been indexed.
+pub(super) fn aging_progress() -> Vec<u8> {
+    key(AGING, &[&[AGING_PROGRESS]])
+}
+
+/// From when the age of a row under [`AGING`] counts.
+pub(super) fn aging_time(key: &[u8]) -> Option<Timestamp> {
+    let (at, _) = key.get(2..)?.split_first_chunk::<8>()?;
+    Some(Timestamp::from_millis(u64::from_be_bytes(*at)))
+}
+
+/// The ids of an [`aging_challenge`] or [`aging_ticket`] key.
+pub(super) fn aging_ids(key: &[u8]) -> Option<(TenantId, [u8; 16])> {
+    let (tenant, rest) = key.get(10..)?.split_first_chunk::<16>()?;
+    Some((TenantId::from_bytes(*tenant), rest.try_into().ok()?))
 }

@@ -1,40 +1,49 @@
 //! The embedded engine behind the trait: typed rows over one ordered tree.
 
+mod accounts;
 mod audit;
 mod challenges;
+mod claims;
+mod codes;
 mod expiry;
 mod installation;
 mod keys;
 mod outbox;
 mod record;
 mod registration;
+mod retention;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
 };
 
+use accounts::Doing;
 use async_trait::async_trait;
-use outbox::Claims;
+use claims::Claims;
 
 use super::{
-    Created, Decided, Hint, Listener, NewChallenge, PushResult, Redeemed, Removed, Replaced, Store,
-    StoreError,
+    AccountChanged, Created, Decided, GoOn, Guessed, Hint, Left, Listener, NewChallenge,
+    PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
 use crate::domain::{
+    account::{Account, AccountChange},
     api_key::{ApiKey, ApiKeyId},
-    audit::{By, Entry},
+    audit::{By, Chain, ChainedEntry, Entry, SignedHead},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
+    code::Guess,
     device::{Device, PushGateway, PushRegistration},
-    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
     policy::Policy,
     push::PushJob,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
+    text::TextJob,
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -58,7 +67,8 @@ impl Hints {
 pub struct EmbeddedStore {
     engine: Engine,
     hints: Hints,
-    claims: Claims,
+    pushes: Claims<PushId>,
+    texts: Claims<TextId>,
 }
 
 impl EmbeddedStore {
@@ -82,7 +92,8 @@ impl EmbeddedStore {
         Self {
             engine,
             hints: Hints::default(),
-            claims: Claims::default(),
+            pushes: Claims::default(),
+            texts: Claims::default(),
         }
     }
 
@@ -92,7 +103,11 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let hints = self.hints.clone();
         self.engine
-            .write(move |tx| step(tx, &hints))
+            .write(move |tx| {
+                let done = step(tx, &hints);
+                audit::tell(tx, &hints);
+                done
+            })
             .await
             .map_err(engine_error)?
     }
@@ -108,6 +123,7 @@ impl EmbeddedStore {
                     tx.roll_back();
                     tracing::error!(%error, "progress could not be noted");
                 }
+                audit::tell(tx, &hints);
             })
             .map_err(engine_error)
     }
@@ -388,21 +404,15 @@ impl Store for EmbeddedStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<PushJob>, StoreError> {
-        Ok(read!(self, |rows| outbox::claim(
-            rows,
-            &self.claims,
-            gateway,
-            now,
-            limit
-        )))
+        let outbox = outbox::of(gateway);
+        Ok(read!(self, |rows| self
+            .pushes
+            .claim(rows, &outbox, now, limit)))
     }
 
     async fn next_push(&self, gateway: PushGateway) -> Result<Option<Timestamp>, StoreError> {
-        Ok(read!(self, |rows| outbox::next(
-            rows,
-            &self.claims,
-            gateway
-        )))
+        let outbox = outbox::of(gateway);
+        Ok(read!(self, |rows| self.pushes.next(rows, &outbox)))
     }
 
     async fn finish_push(
@@ -412,7 +422,7 @@ impl Store for EmbeddedStore {
         unheard: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
-        let claims = self.claims.clone();
+        let claims = self.pushes.clone();
         // Only a failed prompt can end a challenge; nothing else is waited for.
         let may_end = unheard.is_some()
             && matches!(
@@ -423,7 +433,7 @@ impl Store for EmbeddedStore {
                 }
             );
         let step = move |tx: &mut Tx<'_>, hints: &Hints| {
-            outbox::finish(tx, hints, claims, &job, &result, unheard.as_deref(), now)
+            outbox::finish(tx, hints, &claims, &job, &result, unheard.as_deref(), now)
         };
         if may_end {
             self.write(step).await
@@ -431,6 +441,120 @@ impl Store for EmbeddedStore {
             self.write_lazy(move |tx, hints| step(tx, hints).map(drop))?;
             Ok(None)
         }
+    }
+
+    async fn account(&self, tenant: TenantId, user: &UserId) -> Result<Account, StoreError> {
+        let user = user.clone();
+        read!(self, |rows| accounts::load(rows, tenant, &user))
+    }
+
+    async fn change_account(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        change: AccountChange,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<AccountChanged, StoreError> {
+        self.write(move |tx, hints| {
+            let doing = Doing {
+                now,
+                receipt_key_id: &receipt_key_id,
+                by: &by,
+            };
+            accounts::change(tx, hints, tenant, &user, change, doing)
+        })
+        .await
+    }
+
+    async fn go_on(&self, go_on: GoOn) -> Result<WentOn, StoreError> {
+        self.write(move |tx, hints| codes::go_on(tx, hints, &go_on))
+            .await
+    }
+
+    async fn guess(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        guess: Guess,
+        now: Timestamp,
+        receipt_key_id: String,
+        by: By,
+    ) -> Result<Option<Guessed>, StoreError> {
+        self.write(move |tx, hints| {
+            let doing = Doing {
+                now,
+                receipt_key_id: &receipt_key_id,
+                by: &by,
+            };
+            codes::guess(tx, hints, tenant, id, &guess, doing)
+        })
+        .await
+    }
+
+    async fn fallbacks_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(TenantId, ChallengeId)>, StoreError> {
+        Ok(read!(self, |rows| codes::fallbacks_due(rows, now, limit)))
+    }
+
+    async fn next_fallback(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read!(self, |rows| codes::next_fallback(rows)))
+    }
+
+    async fn claim_texts(&self, now: Timestamp, limit: usize) -> Result<Vec<TextJob>, StoreError> {
+        let outbox = texts::outbox();
+        Ok(read!(self, |rows| self
+            .texts
+            .claim(rows, &outbox, now, limit)))
+    }
+
+    async fn next_text(&self) -> Result<Option<Timestamp>, StoreError> {
+        let outbox = texts::outbox();
+        Ok(read!(self, |rows| self.texts.next(rows, &outbox)))
+    }
+
+    async fn finish_text(
+        &self,
+        job: TextJob,
+        result: TextResult,
+        unheard: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let claims = self.texts.clone();
+        // Only a failed code can end a challenge; nothing else is waited for.
+        let may_end = unheard.is_some()
+            && matches!(
+                &result,
+                TextResult::Finished(Some((DeliveryState::Failed, _)))
+            );
+        let step = move |tx: &mut Tx<'_>, hints: &Hints| {
+            texts::finish(tx, hints, &claims, &job, &result, unheard.as_deref(), now)
+        };
+        if may_end {
+            self.write(step).await
+        } else {
+            self.write_lazy(move |tx, hints| step(tx, hints).map(drop))?;
+            Ok(None)
+        }
+    }
+
+    fn note_text_receipt(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+        phone: AuthenticatorId,
+        state: DeliveryState,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let phone = texts::of_phone(phone);
+        self.write_lazy(move |tx, hints| {
+            challenges::note_delivery(tx, hints, tenant, id, phone, state, &reason, now)
+        })
     }
 
     async fn note(&self, entry: Entry) -> Result<(), StoreError> {
@@ -443,5 +567,59 @@ impl Store for EmbeddedStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.engine.close().await.map_err(engine_error)
+    }
+
+    async fn audit_chains(&self) -> Result<Vec<Chain>, StoreError> {
+        read!(self, |rows| audit::chains(rows))
+    }
+
+    async fn audit_page(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainedEntry>, StoreError> {
+        read!(self, |rows| audit::page(rows, writer, from, limit))
+    }
+
+    async fn audit_heads(
+        &self,
+        writer: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SignedHead>, StoreError> {
+        read!(self, |rows| audit::heads(rows, writer, from, limit))
+    }
+
+    async fn add_audit_head(&self, head: SignedHead) -> Result<(), StoreError> {
+        self.write(move |tx, _| audit::add_head(tx, &head)).await
+    }
+
+    async fn remove_challenges(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError> {
+        self.write(move |tx, _| retention::remove_challenges(tx, before, now))
+            .await
+    }
+
+    async fn remove_tickets(&self, before: Timestamp, now: Timestamp) -> Result<Left, StoreError> {
+        self.write(move |tx, _| retention::remove_tickets(tx, before, now))
+            .await
+    }
+
+    async fn remove_audit(
+        &self,
+        writer: u64,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Left, StoreError> {
+        self.write(move |tx, _| retention::remove_audit(tx, writer, before, now))
+            .await
+    }
+
+    async fn index_for_removal(&self) -> Result<bool, StoreError> {
+        self.write(retention::index_step).await
     }
 }

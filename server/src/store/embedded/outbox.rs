@@ -1,10 +1,13 @@
 //! Pushes intended: given out to be tried, and done with.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::{Hints, challenges, keys, registration, rows};
+use super::{
+    Hints,
+    challenges::{self, Times},
+    claims::{Claims, Outbox},
+    keys, registration, rows,
+};
 use crate::{
     domain::{
         audit::By,
@@ -14,75 +17,18 @@ use crate::{
         push::{PushJob, PushKind},
         time::Timestamp,
     },
-    store::{
-        Hint, PushResult, StoreError,
-        engine::{Pair, Snapshot, Tx},
-    },
+    store::{Hint, PushResult, StoreError, engine::Tx},
 };
 
 /// How long a withdrawal is worth sending.
 const WITHDRAWAL_LIFETIME: Duration = Duration::from_secs(120);
 
-/// Pushes being tried. One process owns the directory, so a claim need not be
-/// written down: it ends with the process.
-///
-/// Looking and claiming happen inside one read. While that lasts no commit
-/// becomes visible, and a claim is given up only after the commit that ends
-/// its push is: so whatever a look still finds and nobody has claimed is free.
-#[derive(Clone, Default)]
-pub(super) struct Claims(Arc<Mutex<HashSet<PushId>>>);
-
-/// The first `count` unclaimed rows of a gateway's outbox.
-fn unclaimed(
-    rows: &mut Snapshot<'_>,
-    claimed: &HashSet<PushId>,
-    gateway: PushGateway,
-    count: usize,
-) -> Vec<(Timestamp, PushId, Pair)> {
-    // What is claimed still stands in the outbox: look past it.
-    let window = claimed.len().saturating_add(count);
-    rows.scan_prefix(&keys::outbox_of(gateway), None, window)
-        .into_iter()
-        .filter_map(|pair| {
-            let (due, id) = keys::parse_outbox(&pair.0)?;
-            (!claimed.contains(&id)).then_some((due, id, pair))
-        })
-        .take(count)
-        .collect()
-}
-
-pub(super) fn claim(
-    rows: &mut Snapshot<'_>,
-    claims: &Claims,
-    gateway: PushGateway,
-    now: Timestamp,
-    limit: usize,
-) -> Vec<PushJob> {
-    let mut claimed = claims.0.lock();
-    let mut given = Vec::new();
-    for (due, id, (_, value)) in unclaimed(rows, &claimed, gateway, limit) {
-        if due > now {
-            break;
-        }
-        // One that can't be read stays claimed: it must not hold up the others.
-        claimed.insert(id);
-        match rows::read::<PushJob>(&value) {
-            Ok(job) => given.push(job),
-            Err(error) => tracing::error!(%error, push = %id, "a push can't be read"),
-        }
+/// The outbox of a gateway.
+pub(super) fn of(gateway: PushGateway) -> Outbox<PushId> {
+    Outbox {
+        prefix: keys::outbox_of(gateway),
+        parse: keys::parse_outbox,
     }
-    given
-}
-
-pub(super) fn next(
-    rows: &mut Snapshot<'_>,
-    claims: &Claims,
-    gateway: PushGateway,
-) -> Option<Timestamp> {
-    let claimed = claims.0.lock();
-    unclaimed(rows, &claimed, gateway, 1)
-        .first()
-        .map(|(due, _, _)| *due)
 }
 
 pub(super) fn add(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
@@ -129,17 +75,14 @@ pub(super) fn withdraw(
 pub(super) fn finish(
     tx: &mut Tx<'_>,
     hints: &Hints,
-    claims: Claims,
+    claims: &Claims<PushId>,
     job: &PushJob,
     result: &PushResult,
     unheard: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<Challenge>, StoreError> {
-    let id = job.id;
     // First, so that it is free before anybody is told of what follows.
-    tx.after_commit(Box::new(move || {
-        claims.0.lock().remove(&id);
-    }));
+    claims.release(tx, job.id);
     let key = keys::outbox(job);
     if tx.get(&key).is_none() {
         return Ok(None);
@@ -193,6 +136,7 @@ fn finish_prompt(
         }
         return Ok(None);
     }
+    let was = Times::of(&challenge);
     let Some(delivery) = challenge.delivery_mut(job.device) else {
         return Ok(None);
     };
@@ -200,20 +144,37 @@ fn finish_prompt(
     if let Some((state, reason)) = state {
         changed |= delivery.advance(*state, reason, now);
     }
+    unheard_ends(tx, hints, challenge, was, changed, unheard, now)
+}
+
+/// Stores a challenge one of whose prompts or texts came further. With
+/// `unheard` it ends, or goes on by text message at once, where this was the
+/// last that could have reached anybody.
+pub(super) fn unheard_ends(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    mut challenge: Challenge,
+    was: Times,
+    changed: bool,
+    unheard: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Challenge>, StoreError> {
     if let Some(receipt_key_id) = unheard
         && challenge.is_out_of_reach()
     {
         match challenge.apply(Event::NobodyListens, now, receipt_key_id) {
             Verdict::Recorded | Verdict::Expired => {
-                challenges::settle(tx, hints, &challenge, now, &By::broker())?;
+                challenges::settle(tx, hints, was, &challenge, now, &By::broker())?;
                 return Ok(Some(challenge));
             }
-            Verdict::AlreadyDecided | Verdict::Pending | Verdict::NotAsked => {}
+            Verdict::AlreadyDecided
+            | Verdict::Pending
+            | Verdict::NotAsked
+            | Verdict::PromptExpired => {}
         }
     }
-    if changed {
-        rows::save(tx, key, &challenge);
-        hints.after_commit(tx, Hint::Challenge(challenge.id));
+    if changed || was != Times::of(&challenge) {
+        challenges::keep(tx, hints, was, &challenge);
     }
     Ok(None)
 }
@@ -224,10 +185,15 @@ fn withdrawal_id(challenge: ChallengeId, device: DeviceId) -> PushId {
     let mut input = b"countersign withdrawal".to_vec();
     input.extend_from_slice(challenge.as_bytes());
     input.extend_from_slice(device.as_bytes());
-    let digest = countersign_proto::signing::sha256(&input);
+    PushId::from_bytes(custom_id(&input))
+}
+
+/// An id that follows from `input`.
+pub(super) fn custom_id(input: &[u8]) -> [u8; 16] {
+    let digest = countersign_proto::signing::sha256(input);
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(digest) {
         *to = from;
     }
-    PushId::from_bytes(*uuid::Builder::from_custom_bytes(bytes).as_uuid().as_bytes())
+    *uuid::Builder::from_custom_bytes(bytes).as_uuid().as_bytes()
 }

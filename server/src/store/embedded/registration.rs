@@ -1,20 +1,24 @@
 //! Tickets and devices.
 
-use super::{audit::note, challenges, keys, rows};
+use super::{
+    Hints,
+    accounts::{self, Doing},
+    audit::note_of,
+    keys, retention, rows, texts,
+};
 use crate::{
     domain::{
         audit::{Actor, By},
-        challenge::{Event, Verdict},
+        challenge::Event,
         device::{Device, PushRegistration},
         ids::{DeviceId, EnrollmentId, TenantId, UserId},
         policy::MAX_DEVICES_PER_USER,
+        text::Notice,
         ticket::{Ticket, TicketCode, TicketState, Try},
         time::Timestamp,
     },
     store::{Hint, Redeemed, Removed, StoreError, TokenVerdict, engine::Tx},
 };
-
-use super::Hints;
 
 pub(super) fn add_ticket(
     tx: &mut Tx<'_>,
@@ -38,14 +42,15 @@ pub(super) fn add_ticket(
     let mut found = ticket.tenant.as_bytes().to_vec();
     found.extend_from_slice(ticket.id.as_bytes());
     tx.put(keys::ticket_locator(&ticket.locator), found);
-    note(
+    retention::ticket_made(tx, ticket);
+    note_of(
         tx,
         ticket.create_time,
-        Some(ticket.tenant),
+        (ticket.tenant, &ticket.user),
         by,
         "ticket.created",
         ticket.id,
-        &ticket.user,
+        "",
     )
 }
 
@@ -66,7 +71,8 @@ fn replace_open(
     }
     old.state = TicketState::Replaced;
     rows::save(tx, key, &old);
-    note(tx, now, Some(tenant), by, "ticket.replaced", old.id, "")?;
+    let whose = (tenant, &old.user);
+    note_of(tx, now, whose, by, "ticket.replaced", old.id, "")?;
     hints.after_commit(tx, Hint::Enrollment(old.id));
     Ok(())
 }
@@ -119,10 +125,10 @@ pub(super) fn redeem(
         Try::Dead => return Ok(Redeemed::Refused),
     };
     rows::save(tx, key, &ticket);
-    note(
+    note_of(
         tx,
         now,
-        Some(ticket.tenant),
+        (ticket.tenant, &ticket.user),
         &by,
         "ticket.tried",
         ticket.id,
@@ -138,14 +144,22 @@ pub(super) fn redeem(
     device.user = ticket.user;
     rows::save(tx, keys::device(device.id), &device);
     tx.put(keys::device_of(device.tenant, &device.user, device.id), []);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         &by,
         "device.registered",
         device.id,
+        "",
+    )?;
+    notify(
+        tx,
+        hints,
+        device.tenant,
         &device.user,
+        Notice::DeviceAdded(device.display_name.clone()),
+        now,
     )?;
     Ok(Redeemed::Registered {
         device: Box::new(device),
@@ -185,33 +199,57 @@ pub(super) fn remove_device(
         Some(device) if device.tenant == tenant && &device.user == user => device,
         _ => return Ok(Removed::NotFound),
     };
+    drop_device(tx, &device, now, by)?;
+    let doing = Doing {
+        now,
+        receipt_key_id,
+        by,
+    };
+    let met = accounts::tell_pending(tx, hints, tenant, user, doing, |challenge| {
+        challenge.depends_on(id).then_some(Event::DeviceGone(id))
+    })?;
+    notify(
+        tx,
+        hints,
+        tenant,
+        user,
+        Notice::DeviceRemoved(device.display_name.clone()),
+        now,
+    )?;
+    Ok(Removed::Done {
+        ended: met.ended,
+        dropped: met.dropped,
+    })
+}
+
+/// Takes a device away.
+pub(super) fn drop_device(
+    tx: &mut Tx<'_>,
+    device: &Device,
+    now: Timestamp,
+    by: &By,
+) -> Result<(), StoreError> {
     tx.delete(keys::device(device.id));
-    tx.delete(keys::device_of(tenant, user, device.id));
-    note(tx, now, Some(tenant), by, "device.removed", device.id, user)?;
-    let mut ended = Vec::new();
-    let mut dropped = Vec::new();
-    for mut challenge in challenges::pending_of(tx, tenant, user)? {
-        if challenge.delivery_mut(id).is_none() {
-            continue;
-        }
-        match challenge.apply(Event::DeviceGone(id), now, receipt_key_id) {
-            Verdict::Recorded => {
-                challenges::settle(tx, hints, &challenge, now, by)?;
-                ended.push(challenge);
-            }
-            Verdict::Expired => {
-                challenges::settle(tx, hints, &challenge, now, &By::broker())?;
-                ended.push(challenge);
-            }
-            Verdict::Pending => {
-                rows::save(tx, keys::challenge(tenant, challenge.id), &challenge);
-                hints.after_commit(tx, Hint::Challenge(challenge.id));
-                dropped.push(challenge.id);
-            }
-            Verdict::AlreadyDecided | Verdict::NotAsked => {}
-        }
+    tx.delete(keys::device_of(device.tenant, &device.user, device.id));
+    let whose = (device.tenant, &device.user);
+    note_of(tx, now, whose, by, "device.removed", device.id, "")
+}
+
+/// Tells the user's numbers of a device that came or went.
+fn notify(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    tenant: TenantId,
+    user: &UserId,
+    notice: Notice,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let account = accounts::load(tx, tenant, user)?;
+    if !account.phones.is_empty() {
+        let rules = accounts::rules(tx, tenant)?;
+        texts::notify(tx, hints, &account, &rules, &notice, None, &[], now);
     }
-    Ok(Removed::Done { ended, dropped })
+    Ok(())
 }
 
 pub(super) fn replace_push(
@@ -226,10 +264,10 @@ pub(super) fn replace_push(
     };
     device.push = push;
     rows::save(tx, keys::device(id), &device);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         by,
         "device.push_replaced",
         id,
@@ -270,10 +308,10 @@ pub(super) fn judge_token(
         TokenVerdict::Fine | TokenVerdict::Doubtful { .. } => push.quarantined = true,
     }
     rows::save(tx, keys::device(id), &device);
-    note(
+    note_of(
         tx,
         now,
-        Some(device.tenant),
+        (device.tenant, &device.user),
         &By::broker(),
         "device.token_judged",
         id,

@@ -176,6 +176,12 @@ impl<'a> Tx<'a> {
         self.set(key.into(), None);
     }
 
+    /// Whether this command has put or removed `key`.
+    #[must_use]
+    pub fn has_written(&self, key: &[u8]) -> bool {
+        self.undo.iter().any(|(written, _)| written == key)
+    }
+
     /// Up to `limit` pairs whose keys start with `prefix`, in key order, from
     /// the full key `from` (inclusive) on if one is given.
     pub fn scan_prefix(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {

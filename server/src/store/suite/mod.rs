@@ -16,6 +16,7 @@ use async_trait::async_trait;
 
 use super::Store;
 
+pub(super) mod audit;
 pub(super) mod challenges;
 pub(super) mod creation;
 pub(super) mod expiry;
@@ -25,6 +26,7 @@ pub(super) mod installation;
 pub(super) mod outbox;
 pub(super) mod registration;
 pub(super) mod reopening;
+pub(super) mod retention;
 
 /// Where a store lives, empty at first.
 #[async_trait]
@@ -91,6 +93,19 @@ macro_rules! store_suite {
             everything_is_given_back,
             claims_are_forgotten_and_pushes_given_again,
             a_closed_store_takes_nothing,
+        ]);
+        $crate::store::suite::tests_of!($place, audit: [
+            pages_follow_one_another_in_a_chain,
+            a_digest_tells_nothing,
+            heads_are_kept,
+            each_entry_has_its_hint,
+        ]);
+        $crate::store::suite::tests_of!($place, retention: [
+            decided_challenges_leave_and_pending_ones_stay,
+            a_request_is_forgotten_with_its_challenge,
+            tickets_leave_after_their_end,
+            many_leave_in_steps_and_a_restart_goes_on,
+            audit_entries_leave_up_to_a_signed_head,
         ]);
     };
 }

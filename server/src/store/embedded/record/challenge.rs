@@ -3,8 +3,9 @@
 use prost::Message;
 
 use super::{
-    BadRecord, Record, algorithm_to, at, id16, method_from, method_to, protection_from,
-    protection_to, public_key,
+    BadRecord, Record, algorithm_to, at,
+    code::{self, StoredCodes},
+    id16, method_from, method_to, protection_from, protection_to, public_key,
 };
 use crate::domain::{
     api_key::ApiKeyId,
@@ -12,8 +13,9 @@ use crate::domain::{
         Challenge, Delivery, DeliveryState, DeviceProof, Final, Outcome, Reason, Road, SignedBody,
     },
     device::PushGateway,
-    ids::{ChallengeId, DeviceId, TenantId, UserId},
+    ids::{AuthenticatorId, ChallengeId, DeviceId, TenantId, UserId},
     response::UserVerification,
+    time::Timestamp,
 };
 
 numbered!(verification_to verification_from UserVerification {
@@ -107,6 +109,14 @@ pub(in crate::store::embedded) struct StoredChallenge {
     deliveries: Vec<StoredDelivery>,
     #[prost(message, optional, tag = "11")]
     outcome: Option<StoredOutcome>,
+    /// Absent: `expire_time`.
+    #[prost(uint64, optional, tag = "12")]
+    prompt_expire_time: Option<u64>,
+    #[prost(uint64, optional, tag = "13")]
+    fallback_time: Option<u64>,
+    /// Absent: none was sent, none was wrong.
+    #[prost(message, optional, tag = "14")]
+    codes: Option<StoredCodes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -137,6 +147,8 @@ pub(in crate::store::embedded) struct StoredOutcome {
     receipt_key_id: String,
     #[prost(message, optional, tag = "5")]
     proof: Option<StoredProof>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    authenticator: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -173,6 +185,10 @@ impl Record for Challenge {
             collapse_id: self.collapse_id.clone(),
             deliveries: self.deliveries.iter().map(store_delivery).collect(),
             outcome: self.outcome.as_ref().map(store_outcome),
+            prompt_expire_time: (self.prompt_expire_time != self.expire_time)
+                .then_some(self.prompt_expire_time.as_millis()),
+            fallback_time: self.fallback_time.map(Timestamp::as_millis),
+            codes: Some(code::store(&self.codes)).filter(|codes| *codes != StoredCodes::default()),
         }
     }
 
@@ -186,6 +202,9 @@ impl Record for Challenge {
             number: stored.number,
             create_time: at(stored.create_time),
             expire_time: at(stored.expire_time),
+            prompt_expire_time: at(stored.prompt_expire_time.unwrap_or(stored.expire_time)),
+            fallback_time: stored.fallback_time.map(at),
+            codes: code::load(stored.codes.unwrap_or_default())?,
             collapse_id: stored.collapse_id,
             deliveries: stored
                 .deliveries
@@ -234,6 +253,7 @@ fn store_outcome(outcome: &Outcome) -> StoredOutcome {
             key_protection: protection_to(proof.key_protection),
             user_verification: verification_to(proof.user_verification),
         }),
+        authenticator: outcome.authenticator.map(|id| id.as_bytes().to_vec()),
     }
 }
 
@@ -254,6 +274,11 @@ fn load_outcome(stored: StoredOutcome) -> Result<Outcome, BadRecord> {
         reason: reason_from(stored.reason)?,
         decide_time: at(stored.decide_time),
         proof,
+        authenticator: stored
+            .authenticator
+            .map(|id| id16(&id))
+            .transpose()?
+            .map(AuthenticatorId::from_bytes),
         receipt_key_id: stored.receipt_key_id,
     })
 }

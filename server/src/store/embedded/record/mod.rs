@@ -38,11 +38,15 @@ macro_rules! numbered {
     };
 }
 
+mod account;
 mod challenge;
+mod code;
 mod device;
 mod installation;
 mod policy;
 mod push;
+mod spending;
+mod text;
 mod ticket;
 
 /// Version of every value written today.

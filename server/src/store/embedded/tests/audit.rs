@@ -3,19 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use countersign_proto::signing::sha256;
-use prost::Message as _;
 
 use super::{
-    super::{
-        EmbeddedStore,
-        audit::{ChainedEntry, StoredContent, WRITER},
-        keys,
-        record::Record as _,
-    },
+    super::{EmbeddedStore, audit::WRITER, keys, record::Record as _},
     Directory,
 };
 use crate::{
     domain::{
+        audit::{ChainedEntry, Told},
         challenge::{Challenge, DeliveryState, Event},
         device::PushGateway,
         policy::PendingLimit,
@@ -37,7 +32,7 @@ async fn rows(store: &EmbeddedStore, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Every entry in order, its place in the chain checked.
-async fn trail(store: &EmbeddedStore) -> Vec<StoredContent> {
+async fn trail(store: &EmbeddedStore) -> Vec<Told> {
     let first = keys::audit(WRITER, 0);
     let mut link = [0; 32];
     let mut entries = Vec::new();
@@ -49,7 +44,7 @@ async fn trail(store: &EmbeddedStore) -> Vec<StoredContent> {
         // As documented, not as implemented.
         link = sha256(&[link, sha256(&entry.content)].concat());
         assert_eq!(entry.link, link, "a broken link");
-        entries.push(StoredContent::decode(entry.content.as_slice()).unwrap());
+        entries.push(Told::read(&entry.content).unwrap());
     }
     let head = rows(store, &keys::audit_head(WRITER)).await;
     let wanted = [&(entries.len() as u64).to_be_bytes()[..], &link].concat();
@@ -71,7 +66,11 @@ async fn added<T>(store: &EmbeddedStore, step: impl Future<Output = T>) -> (T, V
         .await
         .drain(before..)
         .map(|entry| {
-            format!("{} {} {}", entry.actor, entry.action, entry.outcome)
+            let about = match entry.user.as_str() {
+                "" => String::new(),
+                user => format!("({user})"),
+            };
+            format!("{} {}{about} {}", entry.actor, entry.action, entry.outcome)
                 .trim()
                 .to_owned()
         })
@@ -107,22 +106,22 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
 
     let (old, new) = (code(), code());
     let redeem = |code, device| store.redeem(code, device, second(1), "192.0.2.2".into());
-    check!(store.add_ticket(ticket(tenant, &tom, &old), by()) => ["operator ticket.created tom"])
+    check!(store.add_ticket(ticket(tenant, &tom, &old), by()) => ["operator ticket.created(tom)"])
         .unwrap();
     check!(store.add_ticket(ticket(tenant, &tom, &new), by())
-        => ["operator ticket.replaced", "operator ticket.created tom"])
+        => ["operator ticket.replaced(tom)", "operator ticket.created(tom)"])
     .unwrap();
     check!(redeem(old, stranger(None)) => []).unwrap();
     let first = stranger(Some(gateway));
     check!(redeem(new.clone(), first.clone())
-        => ["ticket ticket.tried redeemed", "ticket device.registered tom"])
+        => ["ticket ticket.tried(tom) redeemed", "ticket device.registered(tom)"])
     .unwrap();
     check!(redeem(new, stranger(None)) => []).unwrap();
     let mut phones = vec![store.device(first.id).await.unwrap().unwrap()];
     phones.push(enrolled(&store, tenant, &tom, None).await);
     let push = registration(gateway, "token", second(1));
     check!(store.replace_push(phones[0].id, Some(push.clone()), second(1), by())
-        => ["operator device.push_replaced"])
+        => ["operator device.push_replaced(tom)"])
     .unwrap();
     phones[0].push = Some(push);
 
@@ -134,7 +133,8 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
         new.pending_limit = limit;
         new
     };
-    let asked = created(check!(store.create(request) => ["operator challenge.created"]).unwrap());
+    let asked =
+        created(check!(store.create(request) => ["operator challenge.created(tom)"]).unwrap());
     check!(store.create(again([1; 32], PendingLimit::Supersede)) => []).unwrap();
     check!(store.create(again([2; 32], PendingLimit::Supersede)) => []).unwrap();
     let mut refused = again([1; 32], PendingLimit::Reject);
@@ -146,24 +146,24 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
     check!(decide(&store, &asked, Event::Tick, second(3)) => []);
     check!(decide(&store, &asked, answer(&stranger(None), Choice::Approve), second(3)) => []);
     check!(decide(&store, &asked, answer(&phones[1], Choice::Approve), second(3))
-        => ["operator challenge.decided APPROVED USER_APPROVED"]);
+        => ["operator challenge.decided(tom) APPROVED USER_APPROVED"]);
     check!(decide(&store, &asked, answer(&phones[0], Choice::Deny), second(3)) => []);
     check!(decide(&store, &asked, Event::Cancel, second(3)) => []);
 
     let asked = ask(&store, tenant, &tom, &phones, second(4)).await;
     check!(store.create(question(tenant, &tom, &phones, second(5))) => [
-        "operator challenge.decided CANCELLED SUPERSEDED", "operator challenge.created",
+        "operator challenge.decided(tom) CANCELLED SUPERSEDED", "operator challenge.created(tom)",
     ])
     .unwrap();
     assert!(stored(&store, &asked).await.outcome.is_some());
     check!(store.expire_due(second(5), 9, RECEIPT_KEY.into()) => []).unwrap();
     check!(store.expire_due(second(5).after(TTL), 9, RECEIPT_KEY.into())
-        => ["broker challenge.decided EXPIRED TIMED_OUT"])
+        => ["broker challenge.decided(tom) EXPIRED TIMED_OUT"])
     .unwrap();
     let late = ask(&store, tenant, &tom, &phones, second(70)).await;
     check!(decide(&store, &late, Event::Cancel, late.expire_time)
-        => ["broker challenge.decided EXPIRED TIMED_OUT"]);
-    check!(store.create(question(tenant, &tom, &[], second(200))) => ["operator challenge.created"])
+        => ["broker challenge.decided(tom) EXPIRED TIMED_OUT"]);
+    check!(store.create(question(tenant, &tom, &[], second(200))) => ["operator challenge.created(tom)"])
         .unwrap();
 
     let job = store.claim_pushes(gateway, second(200), 1).await.unwrap();
@@ -182,14 +182,14 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
             .unwrap();
         catch_up(&store).await;
     };
-    check!(finish => ["broker device.token_judged dead"]);
+    check!(finish => ["broker device.token_judged(tom) dead"]);
     let remove =
         |user, id| store.remove_device(tenant, user, id, second(202), RECEIPT_KEY.into(), by());
     check!(remove(user("ann"), phones[0].id) => []).unwrap();
-    check!(remove(tom.clone(), phones[0].id) => ["operator device.removed tom"]).unwrap();
+    check!(remove(tom.clone(), phones[0].id) => ["operator device.removed(tom)"]).unwrap();
     ask(&store, tenant, &tom, &phones[1..], second(202)).await;
     check!(remove(tom.clone(), phones[1].id) => [
-        "operator device.removed tom", "operator challenge.decided DENIED UNREACHABLE",
+        "operator device.removed(tom)", "operator challenge.decided(tom) DENIED UNREACHABLE",
     ])
     .unwrap();
     consistent(&embedded).await;

@@ -17,11 +17,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 
 use super::EmbeddedStore;
-use crate::store::{
-    Store,
-    engine::EngineOptions,
-    suite::{Place, store_suite},
-};
+use crate::store::{Store, engine::EngineOptions, suite::Place};
 
 /// A directory.
 pub(super) struct Directory(TempDir);
@@ -48,4 +44,7 @@ impl Place for Directory {
     }
 }
 
-store_suite!(crate::store::embedded::tests::Directory::new());
+/// What every engine must do.
+mod shared {
+    crate::store::suite::store_suite!(crate::store::embedded::tests::Directory::new());
+}

@@ -6,7 +6,7 @@ use countersign_proto::{signing::PublicKey, v1::KeyAlgorithm};
 
 use super::{
     super::super::{
-        audit::{ChainedEntry, next_link},
+        audit::Marks,
         keys,
         record::{BadRecord, Numbered, Record},
     },
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::domain::{
     api_key::{ApiKey, ApiKeyId, Role},
+    audit::{ChainedEntry, SignedHead, next_link},
     challenge::{
         Challenge, Delivery, DeliveryState, DeviceProof, Final, Method, Outcome, Reason, Road,
         SignedBody,
@@ -452,6 +453,21 @@ fn challenge_samples() -> Vec<Sample> {
         content,
     };
     all.push(record("audit-entry", entry));
+    let head = SignedHead {
+        writer: 1,
+        sequence: 300,
+        body: b"an audit head".to_vec(),
+        key_id: "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".into(),
+        signature: vec![0xab; 64],
+        sign_time: LATER,
+        first_kept: 7,
+    };
+    all.push(record("audit-signed-head", head));
+    let marks = Marks {
+        left: 6,
+        signed: 300,
+    };
+    all.push(record("audit-marks", marks));
     all
 }
 
@@ -503,6 +519,18 @@ fn key_samples() -> Vec<Sample> {
         ("outbox-fcm", keys::outbox(&job)),
         ("audit", keys::audit(1, 300)),
         ("audit-head", keys::audit_head(1)),
+        ("audit-signed-head", keys::signed_head(1, 300)),
+        ("audit-marks", keys::audit_marks(1)),
+        (
+            "aging-challenge",
+            keys::aging_challenge(LATER, TENANT, CHALLENGE),
+        ),
+        (
+            "aging-request",
+            keys::aging_request(AT, &keys::idempotency(TENANT, &api_key(), &[0xff; 16])),
+        ),
+        ("aging-ticket", keys::aging_ticket(LATER, TENANT, TICKET)),
+        ("aging-progress", keys::aging_progress()),
     ]
     .into_iter()
     .map(|(name, key)| Sample {

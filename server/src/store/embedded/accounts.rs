@@ -1,0 +1,317 @@
+//! What is known of users beside devices: read, changed, and what follows for
+//! challenges that are pending.
+
+use super::{
+    Hints,
+    audit::note,
+    challenges::{self, Times},
+    codes, keys, registration, rows, texts,
+};
+use crate::{
+    domain::{
+        account::{Account, AccountChange, AccountEvent, AccountRefusal, Phone},
+        audit::By,
+        challenge::{Challenge, Event, Verdict},
+        code::CodeOrder,
+        ids::{AuthenticatorId, ChallengeId, TenantId, UserId},
+        policy::Policy,
+        tenant::Tenant,
+        text::Notice,
+        time::Timestamp,
+    },
+    store::{AccountChanged, StoreError, engine::Tx},
+};
+
+/// The account, empty where nothing is stored.
+pub(super) fn load(
+    rows: &mut impl rows::Rows,
+    tenant: TenantId,
+    user: &UserId,
+) -> Result<Account, StoreError> {
+    let found = rows::load(rows, &keys::account(tenant, user))?;
+    Ok(found.unwrap_or_else(|| Account::new(tenant, user.clone())))
+}
+
+pub(super) fn save(tx: &mut Tx<'_>, account: &Account) {
+    rows::save(tx, keys::account(account.tenant, &account.user), account);
+}
+
+/// The organisation's rules as they are in this step.
+pub(super) fn rules(rows: &mut impl rows::Rows, tenant: TenantId) -> Result<Policy, StoreError> {
+    let tenant = rows::load::<Tenant>(rows, &keys::tenant(tenant))?;
+    Ok(tenant.map(|tenant| tenant.policy).unwrap_or_default())
+}
+
+/// What a step does on behalf of: when, by whom, and under which key it signs.
+#[derive(Clone, Copy)]
+pub(super) struct Doing<'a> {
+    pub(super) now: Timestamp,
+    pub(super) receipt_key_id: &'a str,
+    pub(super) by: &'a By,
+}
+
+/// Challenges that an event met.
+#[derive(Default)]
+pub(super) struct Met {
+    pub(super) ended: Vec<Challenge>,
+    pub(super) dropped: Vec<ChallengeId>,
+}
+
+/// Lets the user's pending challenges take events in.
+pub(super) fn tell_pending(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    tenant: TenantId,
+    user: &UserId,
+    doing: Doing<'_>,
+    event: impl Fn(&Challenge) -> Option<Event>,
+) -> Result<Met, StoreError> {
+    let mut met = Met::default();
+    for mut challenge in challenges::pending_of(tx, tenant, user)? {
+        let Some(event) = event(&challenge) else {
+            continue;
+        };
+        let was = Times::of(&challenge);
+        match challenge.apply(event, doing.now, doing.receipt_key_id) {
+            Verdict::Recorded => {
+                challenges::settle(tx, hints, was, &challenge, doing.now, doing.by)?;
+                met.ended.push(challenge);
+            }
+            Verdict::Expired => {
+                challenges::settle(tx, hints, was, &challenge, doing.now, &By::broker())?;
+                met.ended.push(challenge);
+            }
+            Verdict::Pending => {
+                challenges::keep(tx, hints, was, &challenge);
+                met.dropped.push(challenge.id);
+            }
+            Verdict::AlreadyDecided | Verdict::NotAsked | Verdict::PromptExpired => {}
+        }
+    }
+    Ok(met)
+}
+
+/// What follows when an account has just been locked. It is to be saved by the
+/// caller.
+pub(super) fn was_locked(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    account: &Account,
+    rules: &Policy,
+    doing: Doing<'_>,
+) -> Result<Vec<Challenge>, StoreError> {
+    let reason = account.lock.map_or("", |lock| lock.reason.name());
+    let user = &account.user;
+    let tenant = Some(account.tenant);
+    note(
+        tx,
+        doing.now,
+        tenant,
+        doing.by,
+        "account.locked",
+        user,
+        reason,
+    )?;
+    let notice = Notice::AccountLocked;
+    texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now);
+    let met = tell_pending(tx, hints, account.tenant, user, doing, |_| {
+        Some(Event::LockOut)
+    })?;
+    Ok(met.ended)
+}
+
+pub(super) fn change(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    tenant: TenantId,
+    user: &UserId,
+    change: AccountChange,
+    doing: Doing<'_>,
+) -> Result<AccountChanged, StoreError> {
+    let rules = rules(tx, tenant)?;
+    let before = load(tx, tenant, user)?;
+    let mut account = before.clone();
+    let now = doing.now;
+    let order = match &change {
+        AccountChange::AddPhone { order, .. } => Some(order.clone()),
+        _ => None,
+    };
+    let typed = match &change {
+        AccountChange::ConfirmPhone { id, .. } | AccountChange::ConfirmTotp { id, .. } => Some(*id),
+        _ => None,
+    };
+    let event = match account.apply(change, &rules, now) {
+        Ok(event) => event,
+        Err(refusal) => {
+            refused(tx, &before, &account, refusal, typed, doing)?;
+            return Ok(AccountChanged::Refused(refusal));
+        }
+    };
+    let mut range_alarm = false;
+    if let (AccountEvent::PhoneAdded(id), Some(order)) = (event, &order) {
+        match text_number(tx, hints, &account, id, order, &rules, doing)? {
+            Ok(alarm) => range_alarm = alarm,
+            Err(refusal) => return Ok(AccountChanged::Refused(refusal)),
+        }
+    }
+    save(tx, &account);
+    let mut devices = Vec::new();
+    let mut met = Met::default();
+    let newly_locked = before.lock.is_none() && account.lock.is_some();
+    if newly_locked {
+        met.ended = was_locked(tx, hints, &account, &rules, doing)?;
+    }
+    note_event(tx, &account, event, doing)?;
+    match event {
+        AccountEvent::PhoneRemoved(id) => {
+            let id = texts::of_phone(id);
+            met = tell_pending(tx, hints, tenant, user, doing, |challenge| {
+                challenge.depends_on(id).then_some(Event::DeviceGone(id))
+            })?;
+        }
+        AccountEvent::Reset => {
+            for device in registration::devices_of(tx, tenant, user)? {
+                registration::drop_device(tx, &device, now, doing.by)?;
+                devices.push(device.id);
+            }
+            met = tell_pending(tx, hints, tenant, user, doing, |_| Some(Event::NothingLeft))?;
+        }
+        _ => {}
+    }
+    if let Some((notice, except)) = notice(event, &before) {
+        let removed: Vec<Phone> = before
+            .phones
+            .into_iter()
+            .filter(|phone| account.phone(phone.id).is_none())
+            .collect();
+        texts::notify(tx, hints, &account, &rules, &notice, except, &removed, now);
+    }
+    Ok(AccountChanged::Done {
+        account: Box::new(account),
+        event,
+        ended: met.ended,
+        dropped: met.dropped,
+        devices,
+        range_alarm,
+    })
+}
+
+/// Runs the text that confirms a number through the meters, and stores it.
+fn text_number(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    account: &Account,
+    id: AuthenticatorId,
+    order: &CodeOrder,
+    rules: &Policy,
+    doing: Doing<'_>,
+) -> Result<Result<bool, AccountRefusal>, StoreError> {
+    let Some(phone) = account.phone(id) else {
+        return Ok(Err(AccountRefusal::NotFound));
+    };
+    let tenant = Some(account.tenant);
+    let (now, by) = (doing.now, doing.by);
+    match codes::meter(tx, account.tenant, phone, rules, now)? {
+        Ok(alarm) => {
+            let outcome = format!("CONFIRM {}", order.masked);
+            note(tx, now, tenant, by, "code.sent", id, outcome)?;
+            codes::sound_alarm(tx, account.tenant, phone, alarm, now)?;
+            texts::add(tx, hints, &order.job);
+            Ok(Ok(alarm))
+        }
+        Err(refusal) => {
+            note(tx, now, tenant, by, "code.refused", id, refusal.name())?;
+            Ok(Err(AccountRefusal::NotSent(refusal)))
+        }
+    }
+}
+
+/// A wrong code was counted, or something was never confirmed and is gone.
+fn refused(
+    tx: &mut Tx<'_>,
+    before: &Account,
+    after: &Account,
+    refusal: AccountRefusal,
+    typed: Option<AuthenticatorId>,
+    doing: Doing<'_>,
+) -> Result<(), StoreError> {
+    if before != after {
+        save(tx, after);
+    }
+    let tenant = Some(after.tenant);
+    let (now, by) = (doing.now, doing.by);
+    match (refusal, typed) {
+        (AccountRefusal::WrongCode { .. }, Some(id)) => {
+            note(tx, now, tenant, by, "code.wrong", id, "CONFIRM")
+        }
+        (AccountRefusal::NotSent(refusal), _) => note(
+            tx,
+            now,
+            tenant,
+            by,
+            "code.refused",
+            &after.user,
+            refusal.name(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn note_event(
+    tx: &mut Tx<'_>,
+    account: &Account,
+    event: AccountEvent,
+    doing: Doing<'_>,
+) -> Result<(), StoreError> {
+    let user = account.user.as_str();
+    let masked = |id| account.phone(id).map_or("", |phone| phone.masked.as_str());
+    let (action, object, outcome) = match event {
+        AccountEvent::PhoneAdded(id) => ("phone.added", id.to_string(), masked(id)),
+        AccountEvent::PhoneConfirmed(id) => ("phone.confirmed", id.to_string(), masked(id)),
+        AccountEvent::PhoneRemoved(id) => ("phone.removed", id.to_string(), user),
+        AccountEvent::TotpAdded(id) => ("totp.added", id.to_string(), user),
+        AccountEvent::TotpConfirmed(id) => ("totp.confirmed", id.to_string(), user),
+        AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), user),
+        AccountEvent::RecoveryCodesCreated(id) => ("recovery_codes.created", id.to_string(), user),
+        AccountEvent::RecoveryCodesRemoved(id) => ("recovery_codes.removed", id.to_string(), user),
+        // Told of where it happens, whoever locks; a lock on a lock is nothing.
+        AccountEvent::Locked(_) => return Ok(()),
+        AccountEvent::Unlocked => ("account.unlocked", user.to_owned(), ""),
+        AccountEvent::Reset => ("account.reset", user.to_owned(), ""),
+    };
+    let tenant = Some(account.tenant);
+    note(tx, doing.now, tenant, doing.by, action, object, outcome)
+}
+
+/// What the user is told of it, and which number need not be told. What was
+/// never confirmed comes and goes unnoticed.
+fn notice(event: AccountEvent, before: &Account) -> Option<(Notice, Option<AuthenticatorId>)> {
+    let proven = |id| {
+        before
+            .phone(id)
+            .is_some_and(|phone| phone.confirming.is_none())
+            || before
+                .totps
+                .iter()
+                .any(|totp| totp.id == id && totp.confirmed)
+    };
+    let masked = |id| {
+        before
+            .phone(id)
+            .map_or_else(String::new, |phone| phone.masked.clone())
+    };
+    match event {
+        AccountEvent::PhoneRemoved(id) | AccountEvent::TotpRemoved(id) if !proven(id) => None,
+        AccountEvent::PhoneConfirmed(id) => Some((Notice::PhoneAdded(masked(id)), Some(id))),
+        AccountEvent::PhoneRemoved(id) => Some((Notice::PhoneRemoved(masked(id)), None)),
+        AccountEvent::TotpConfirmed(_) => Some((Notice::TotpAdded, None)),
+        AccountEvent::TotpRemoved(_) => Some((Notice::TotpRemoved, None)),
+        AccountEvent::RecoveryCodesCreated(_) => Some((Notice::RecoveryCodesCreated, None)),
+        AccountEvent::RecoveryCodesRemoved(_) => Some((Notice::RecoveryCodesRemoved, None)),
+        AccountEvent::Reset => Some((Notice::AccountReset, None)),
+        AccountEvent::PhoneAdded(_)
+        | AccountEvent::TotpAdded(_)
+        | AccountEvent::Locked(_)
+        | AccountEvent::Unlocked => None,
+    }
+}

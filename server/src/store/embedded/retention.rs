@@ -1,0 +1,333 @@
+//! What leaves by age, in small steps: decided challenges, tickets that have
+//! ended, entries of the audit trail.
+//!
+//! An index row stands under the time from which each thing's age counts, so
+//! that a step looks at nothing that is to stay. What was written before there
+//! was such an index gets its rows by [`index_step`], once.
+
+use super::{Hints, audit, keys, rows};
+use crate::{
+    domain::{
+        audit::{By, ChainedEntry, SignedHead, Told},
+        challenge::{Challenge, Outcome},
+        ids::{ChallengeId, EnrollmentId, TenantId},
+        ticket::Ticket,
+        time::Timestamp,
+    },
+    store::{
+        Left, StoreError,
+        engine::{Pair, Tx},
+    },
+};
+
+/// Challenges or tickets that leave in one command. Each is up to six rows, and
+/// a command must stay below
+/// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES).
+const STEP: usize = 96;
+/// Rows of a kind that is one row and its index, or is only looked at.
+const ROW_STEP: usize = 256;
+/// Signed heads looked at for one that may be the next to leave with.
+const HEAD_STEP: usize = 64;
+
+/// The age of a decided challenge counts from its decision.
+pub(super) fn challenge_decided(tx: &mut Tx<'_>, challenge: &Challenge, outcome: &Outcome) {
+    let key = keys::aging_challenge(outcome.decide_time, challenge.tenant, challenge.id);
+    tx.put(key, []);
+}
+
+/// The age of an idempotency key counts from its request: it leaves with its
+/// challenge, or minutes before.
+pub(super) fn request_seen(tx: &mut Tx<'_>, at: Timestamp, idempotency_key: &[u8]) {
+    tx.put(keys::aging_request(at, idempotency_key), []);
+}
+
+/// The age of a ticket counts from its end, redeemed or not.
+pub(super) fn ticket_made(tx: &mut Tx<'_>, ticket: &Ticket) {
+    let key = keys::aging_ticket(ticket.expire_time, ticket.tenant, ticket.id);
+    tx.put(key, []);
+}
+
+/// The index rows of one kind that are older than `before`, and whether there
+/// may be more.
+fn aged(
+    tx: &mut Tx<'_>,
+    prefix: &[u8],
+    before: Timestamp,
+    step: usize,
+) -> Result<(Vec<Pair>, bool), StoreError> {
+    let mut found = tx.scan_prefix(prefix, None, step);
+    let full = found.len() == step;
+    let mut old = 0_usize;
+    for (key, _) in &found {
+        let at = keys::aging_time(key)
+            .ok_or_else(|| StoreError::Corrupt("a key of what ages".into()))?;
+        if at >= before {
+            break;
+        }
+        old = old.saturating_add(1);
+    }
+    let more = full && old == found.len();
+    found.truncate(old);
+    Ok((found, more))
+}
+
+/// Removes challenges that were decided before `before`, with what was signed.
+pub(super) fn remove_challenges(
+    tx: &mut Tx<'_>,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<Left, StoreError> {
+    let (requests, more_requests) = aged(tx, &keys::aging_requests(), before, ROW_STEP)?;
+    for (key, _) in requests {
+        tx.delete(keys::idempotency_of_aging(&key));
+        tx.delete(key);
+    }
+    let (challenges, more) = aged(tx, &keys::aging_challenges(), before, STEP)?;
+    let mut count = 0_usize;
+    for (key, _) in challenges {
+        let (tenant, id) = aging_ids(&key)?;
+        let id = ChallengeId::from_bytes(id);
+        if remove_challenge(tx, tenant, id) {
+            count = count.saturating_add(1);
+        }
+        tx.delete(key);
+    }
+    note_removed(tx, "challenges.removed", count, before, now)?;
+    Ok(Left {
+        count,
+        more: more || more_requests,
+    })
+}
+
+/// Deletes all rows of one challenge that has been decided. Whoever stores more
+/// for a challenge deletes it here.
+fn remove_challenge(tx: &mut Tx<'_>, tenant: TenantId, id: ChallengeId) -> bool {
+    let key = keys::challenge(tenant, id);
+    match rows::load::<Challenge>(tx, &key) {
+        Ok(Some(challenge)) if challenge.outcome.is_some() => {}
+        Ok(Some(_)) => {
+            tracing::error!(challenge = %id, "a pending challenge is indexed as decided: it stays");
+            return false;
+        }
+        Ok(None) => return false,
+        Err(error) => {
+            tracing::error!(%error, challenge = %id, "an old challenge can't be read: it stays");
+            return false;
+        }
+    }
+    tx.delete(key);
+    tx.delete(keys::signed_body(tenant, id));
+    true
+}
+
+/// Removes tickets whose time ended before `before`.
+pub(super) fn remove_tickets(
+    tx: &mut Tx<'_>,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<Left, StoreError> {
+    let (tickets, more) = aged(tx, &keys::aging_tickets(), before, STEP)?;
+    let mut count = 0_usize;
+    for (key, _) in tickets {
+        let (tenant, id) = aging_ids(&key)?;
+        if remove_ticket(tx, tenant, EnrollmentId::from_bytes(id)) {
+            count = count.saturating_add(1);
+        }
+        tx.delete(key);
+    }
+    note_removed(tx, "tickets.removed", count, before, now)?;
+    Ok(Left { count, more })
+}
+
+fn remove_ticket(tx: &mut Tx<'_>, tenant: TenantId, id: EnrollmentId) -> bool {
+    let key = keys::ticket(tenant, id);
+    let ticket = match rows::load::<Ticket>(tx, &key) {
+        Ok(Some(ticket)) => ticket,
+        Ok(None) => return false,
+        Err(error) => {
+            tracing::error!(%error, ticket = %id, "an old ticket can't be read: it stays");
+            return false;
+        }
+    };
+    tx.delete(key);
+    // A newer ticket may have taken these over.
+    for pointer in [
+        keys::ticket_locator(&ticket.locator),
+        keys::ticket_of(tenant, &ticket.user),
+    ] {
+        let leads_here = tx
+            .get(&pointer)
+            .is_some_and(|value| keys::last_id(&value) == Some(*id.as_bytes()));
+        if leads_here {
+            tx.delete(pointer);
+        }
+    }
+    true
+}
+
+/// Removes entries of `writer`'s chain that were written before `before`, up to
+/// a signed head, which stays and vouches for them.
+///
+/// First what is to leave is marked as gone, in one commit, so that nobody ever
+/// sees a chain that starts without a head; then it is deleted bit by bit.
+pub(super) fn remove_audit(
+    tx: &mut Tx<'_>,
+    writer: u64,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<Left, StoreError> {
+    let mut marks = audit::marks(tx, writer)?;
+    let mut count = 0_usize;
+    for (key, _) in tx.scan_prefix(&keys::audit_entries(writer), None, ROW_STEP) {
+        if keys::last_number(&key).is_none_or(|sequence| sequence > marks.left) {
+            break;
+        }
+        tx.delete(key);
+        count = count.saturating_add(1);
+    }
+    for (key, _) in tx.scan_prefix(&keys::signed_heads(writer), None, HEAD_STEP) {
+        if keys::last_number(&key).is_none_or(|sequence| sequence >= marks.left) {
+            break;
+        }
+        tx.delete(key);
+    }
+    if count > 0 {
+        return Ok(Left { count, more: true });
+    }
+    let mut last = None;
+    let from = keys::signed_head(writer, marks.left.saturating_add(1));
+    let heads = tx.scan_prefix(&keys::signed_heads(writer), Some(&from), HEAD_STEP);
+    for (_, value) in heads {
+        let head: SignedHead = rows::read(&value)?;
+        let entry: Option<ChainedEntry> = rows::load(tx, &keys::audit(writer, head.sequence))?;
+        let old = entry
+            .and_then(|entry| Told::read(&entry.content))
+            .is_some_and(|told| told.time < before);
+        if !old {
+            break;
+        }
+        last = Some(head.sequence);
+    }
+    let Some(last) = last else {
+        return Ok(Left::default());
+    };
+    marks.left = last;
+    rows::save(tx, keys::audit_marks(writer), &marks);
+    let through = format!("through {last}");
+    audit::note(
+        tx,
+        now,
+        None,
+        &By::broker(),
+        "audit.removed",
+        format!("writer {writer}"),
+        through,
+    )?;
+    Ok(Left {
+        count: 0,
+        more: true,
+    })
+}
+
+fn note_removed(
+    tx: &mut Tx<'_>,
+    action: &'static str,
+    count: usize,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if count == 0 {
+        return Ok(());
+    }
+    let before = format!("before {}", before.as_millis());
+    audit::note(tx, now, None, &By::broker(), action, count, before)
+}
+
+fn aging_ids(key: &[u8]) -> Result<(TenantId, [u8; 16]), StoreError> {
+    keys::aging_ids(key).ok_or_else(|| StoreError::Corrupt("a key of what ages".into()))
+}
+
+/// What was stored before there was an index, kind after kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Challenges,
+    Requests,
+    Tickets,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Challenges, Self::Requests, Self::Tickets];
+
+    fn rows(self) -> Vec<u8> {
+        match self {
+            Self::Challenges => keys::challenges(),
+            Self::Requests => keys::idempotencies(),
+            Self::Tickets => keys::tickets(),
+        }
+    }
+}
+
+/// Stands where the place to go on was, once there is no more to index.
+const INDEXED: &[u8] = b"done";
+
+/// Looks at the next few things that may lack an index row. `true` once there
+/// are no more.
+pub(super) fn index_step(tx: &mut Tx<'_>, _: &Hints) -> Result<bool, StoreError> {
+    let place = tx.get(&keys::aging_progress()).unwrap_or_default();
+    if place == INDEXED {
+        return Ok(true);
+    }
+    for kind in Kind::ALL {
+        let prefix = kind.rows();
+        // The place is a key; kinds follow one another in the order of the list.
+        let from = place.starts_with(&prefix).then_some(place.as_slice());
+        let passed = Kind::ALL
+            .iter()
+            .skip_while(|other| **other != kind)
+            .skip(1)
+            .any(|later| place.starts_with(&later.rows()));
+        if passed {
+            continue;
+        }
+        let found = tx.scan_prefix(&prefix, from, ROW_STEP);
+        for (key, value) in &found {
+            index_row(tx, kind, key, value);
+        }
+        if let Some((last, _)) = found.last()
+            && found.len() == ROW_STEP
+        {
+            let mut next = last.clone();
+            next.push(0);
+            tx.put(keys::aging_progress(), next);
+            return Ok(false);
+        }
+    }
+    tx.put(keys::aging_progress(), INDEXED);
+    Ok(true)
+}
+
+fn index_row(tx: &mut Tx<'_>, kind: Kind, key: &[u8], value: &[u8]) {
+    match kind {
+        Kind::Challenges => match rows::read::<Challenge>(value) {
+            Ok(challenge) => {
+                if let Some(outcome) = challenge.outcome.clone() {
+                    challenge_decided(tx, &challenge, &outcome);
+                }
+            }
+            Err(error) => tracing::error!(%error, "a challenge can't be read: it will not leave"),
+        },
+        // The challenge's id, at the end of the value, starts with its time
+        // (UUID version 7, RFC 9562, section 5.7).
+        Kind::Requests => {
+            if let Some(id) = keys::last_id(value) {
+                let [a, b, c, d, e, f, ..] = id;
+                let at = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+                request_seen(tx, Timestamp::from_millis(at), key);
+            }
+        }
+        Kind::Tickets => match rows::read::<Ticket>(value) {
+            Ok(ticket) => ticket_made(tx, &ticket),
+            Err(error) => tracing::error!(%error, "a ticket can't be read: it will not leave"),
+        },
+    }
+}

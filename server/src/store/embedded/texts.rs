@@ -1,0 +1,162 @@
+//! Text messages intended: given out to be tried, and done with.
+
+use std::time::Duration;
+
+use super::{
+    Hints, challenges,
+    claims::{Claims, Outbox},
+    keys,
+    outbox::unheard_ends,
+    rows,
+};
+use crate::{
+    domain::{
+        account::{Account, Phone},
+        challenge::{Challenge, DeliveryState},
+        ids::{AuthenticatorId, DeviceId, TextId},
+        policy::Policy,
+        text::{Notice, TextJob, TextPurpose},
+        time::Timestamp,
+    },
+    store::{Hint, StoreError, TextResult, engine::Tx},
+};
+
+/// How long a notice is worth sending: its reader may be the only one to know
+/// that the change was not theirs.
+const NOTICE_LIFETIME: Duration = Duration::from_secs(86_400);
+
+pub(super) fn outbox() -> Outbox<TextId> {
+    Outbox {
+        prefix: keys::texts(),
+        parse: keys::parse_text,
+    }
+}
+
+pub(super) fn add(tx: &mut Tx<'_>, hints: &Hints, job: &TextJob) {
+    rows::save(tx, keys::text(job), job);
+    hints.after_commit(tx, Hint::Texts);
+}
+
+/// Takes note of how a try of a text went; see [`crate::store::Store::finish_text`].
+pub(super) fn finish(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    claims: &Claims<TextId>,
+    job: &TextJob,
+    result: &TextResult,
+    unheard: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Challenge>, StoreError> {
+    // First, so that it is free before anybody is told of what follows.
+    claims.release(tx, job.id);
+    let key = keys::text(job);
+    if tx.get(&key).is_none() {
+        return Ok(None);
+    }
+    tx.delete(key);
+    match result {
+        TextResult::Again(due) => {
+            let again = TextJob {
+                due: *due,
+                attempts: job.attempts.saturating_add(1),
+                ..job.clone()
+            };
+            add(tx, hints, &again);
+            Ok(None)
+        }
+        TextResult::Finished(None) => Ok(None),
+        TextResult::Finished(Some((state, reason))) => {
+            finish_code(tx, hints, job, *state, reason, unheard, now)
+        }
+    }
+}
+
+fn finish_code(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    job: &TextJob,
+    state: DeliveryState,
+    reason: &str,
+    unheard: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Challenge>, StoreError> {
+    let TextPurpose::SignInCode(id) = job.purpose else {
+        return Ok(None);
+    };
+    let key = keys::challenge(job.tenant, id);
+    let Some(mut challenge) = rows::load::<Challenge>(tx, &key)? else {
+        return Ok(None);
+    };
+    // A decided challenge never changes; a code sent later has a text of its own.
+    if challenge.outcome.is_some() {
+        return Ok(None);
+    }
+    let was = challenges::Times::of(&challenge);
+    let Some(delivery) = challenge.delivery_mut(of_phone(job.phone)) else {
+        return Ok(None);
+    };
+    let changed = delivery.advance(state, reason, now);
+    unheard_ends(tx, hints, challenge, was, changed, unheard, now)
+}
+
+/// A number's place among a challenge's deliveries.
+pub(super) fn of_phone(id: AuthenticatorId) -> DeviceId {
+    DeviceId::from_bytes(*id.as_bytes())
+}
+
+/// Tells the user's numbers what happened to the account, except one that it
+/// happened to; `removed` are numbers that the account holds no more.
+pub(super) fn notify(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    account: &Account,
+    rules: &Policy,
+    notice: &Notice,
+    except: Option<AuthenticatorId>,
+    removed: &[Phone],
+    now: Timestamp,
+) {
+    if !rules.methods.sms {
+        return;
+    }
+    let kept = account.phones.iter().map(|phone| (phone, false));
+    let gone = removed.iter().map(|phone| (phone, true));
+    for (phone, gone) in kept.chain(gone) {
+        if phone.confirming.is_some()
+            || !rules.sms.countries.contains(&phone.country)
+            || (!gone && except == Some(phone.id))
+        {
+            continue;
+        }
+        let job = TextJob {
+            id: notice_id(account, notice, phone.id, now),
+            due: now,
+            tenant: account.tenant,
+            user: account.user.clone(),
+            phone: phone.id,
+            purpose: TextPurpose::Notice(notice.clone()),
+            digits: 0,
+            seed: [0; 16],
+            sealed_number: if gone {
+                phone.sealed_number.clone()
+            } else {
+                Vec::new()
+            },
+            attempts: 0,
+            expire_time: now.after(NOTICE_LIFETIME),
+        };
+        add(tx, hints, &job);
+    }
+}
+
+/// One notice of a kind per number and moment: its id follows from them (UUID
+/// version 8, RFC 9562).
+fn notice_id(account: &Account, notice: &Notice, phone: AuthenticatorId, now: Timestamp) -> TextId {
+    let mut input = b"countersign notice".to_vec();
+    input.extend_from_slice(account.tenant.as_bytes());
+    input.extend_from_slice(&account.user.digest());
+    input.extend_from_slice(phone.as_bytes());
+    input.extend_from_slice(&now.as_millis().to_be_bytes());
+    input.extend_from_slice(format!("{notice:?}").as_bytes());
+    TextId::from_bytes(super::outbox::custom_id(&input))
+}
