@@ -2,6 +2,7 @@
 
 pub(super) mod device;
 pub(super) mod policy;
+pub(super) mod user;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::failure::EXIT_CODES;
 use device::DeviceCommand;
 use policy::{PolicyCommand, Preset};
+use user::UserCommand;
 
 const ABOUT: &str = "Push-notification approval broker: asks a person's phone \
     whether a sign-in is theirs and keeps the signed answer";
@@ -54,6 +56,8 @@ pub(super) enum Command {
     Key(KeyCommand),
     /// Show and change the rules of an organisation
     Policy(PolicyCommand),
+    /// Show, lock, unlock and reset people
+    User(UserCommand),
     /// List and remove people's devices
     Device(DeviceCommand),
     /// Rotate and list the keys with which the broker signs

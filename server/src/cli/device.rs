@@ -67,6 +67,7 @@ pub(super) async fn run(command: DeviceCommand, out: &Output) -> Result<(), Fail
 fn of(authenticator: &Authenticator) -> Option<&Device> {
     match authenticator.kind.as_ref()? {
         Kind::Device(device) => Some(device),
+        Kind::PhoneNumber(_) | Kind::TotpApp(_) | Kind::RecoveryCodes(_) => None,
     }
 }
 

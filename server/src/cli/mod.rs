@@ -22,6 +22,7 @@ mod signing_key;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod user;
 
 pub use arguments::Arguments;
 
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tenant(command) => remote::block_on(tenant::run(command, &out)),
         Command::Key(command) => remote::block_on(key::run(command, &out)),
         Command::Policy(command) => remote::block_on(policy::run(command, &out)),
+        Command::User(command) => remote::block_on(user::run(command, &out)),
         Command::Device(command) => remote::block_on(device::run(command, &out)),
         Command::SigningKey(command) => remote::block_on(signing_key::run(command, &out)),
         Command::Enroll(command) => remote::block_on(enroll::run(command, &out)),

@@ -110,6 +110,10 @@ impl AdminService for Played {
         update_policy: UpdatePolicyRequest => UpdatePolicyResponse,
         list_policy_versions: ListPolicyVersionsRequest => ListPolicyVersionsResponse,
         list_policy_presets: ListPolicyPresetsRequest => ListPolicyPresetsResponse,
+        get_user: GetUserRequest => GetUserResponse,
+        lock_user: LockUserRequest => LockUserResponse,
+        unlock_user: UnlockUserRequest => UnlockUserResponse,
+        reset_user: ResetUserRequest => ResetUserResponse,
         list_devices: ListDevicesRequest => ListDevicesResponse,
         remove_device: RemoveDeviceRequest => RemoveDeviceResponse,
     }
