@@ -11,11 +11,12 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::fault::{FaultPlan, PlanError};
 use crate::gateway::{
-    ApnsTeam, Arrival, Encoding, GatewayClock, Gateways, GatewaysConfig, GatewaysError,
-    UnknownGateway,
+    ApnsTeam, Arrival, BROKER_HTTP, Encoding, GatewayClock, Gateways, GatewaysConfig,
+    GatewaysError, UnknownGateway,
 };
 
-/// Runs emulators of APNs (production and sandbox), FCM and an SMS gateway until Ctrl-C.
+/// Runs emulators of APNs (production and sandbox), FCM and SMS gateways (REST, webhook, SMPP) until
+/// Ctrl-C.
 #[derive(Args, Clone, Debug)]
 pub struct GatewaysArgs {
     /// Directory for signing keys, service accounts and the root certificate. What is there
@@ -41,9 +42,15 @@ pub struct GatewaysArgs {
     /// Port of FCM and its token endpoint (0: any free one).
     #[arg(long, value_name = "PORT", default_value_t = 2199)]
     pub fcm_port: u16,
-    /// Port of the SMS gateway (0: any free one).
+    /// Port of the Twilio-shaped SMS gateway (0: any free one).
     #[arg(long, value_name = "PORT", default_value_t = 2200)]
-    pub sms_port: u16,
+    pub twilio_port: u16,
+    /// Port of the SMS webhook (0: any free one).
+    #[arg(long, value_name = "PORT", default_value_t = 2202)]
+    pub webhook_port: u16,
+    /// Port of the SMPP message centre (0: any free one).
+    #[arg(long, value_name = "PORT", default_value_t = 2775)]
+    pub smpp_port: u16,
     /// Port of the control page (0: any free one).
     #[arg(long, value_name = "PORT", default_value_t = 2201)]
     pub control_port: u16,
@@ -68,12 +75,19 @@ pub struct GatewaysArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Faults to begin with, as GATEWAY=JSON; may be repeated. GATEWAY: apns, apns-sandbox, fcm,
-    /// fcm-token, sms. JSON as for PUT /faults on the control page.
+    /// fcm-token, twilio, webhook, smpp. JSON as for PUT /faults on the control page.
     #[arg(long, value_name = "FAULTS")]
     pub faults: Vec<Faulty>,
-    /// Print the broker's configuration for these gateways as TOML.
+    /// Print the broker's configuration for these gateways as TOML, alone on standard output.
     #[arg(long)]
     pub print_config: bool,
+    /// Where the broker's HTTP port is, for delivery receipts of text messages (goes into the
+    /// printed configuration).
+    #[arg(long, value_name = "URL", default_value = BROKER_HTTP)]
+    pub callback_url: String,
+    /// Certificates (PEM) to trust for delivery receipts over https.
+    #[arg(long, value_name = "FILE")]
+    pub callback_ca_file: Option<PathBuf>,
 }
 
 /// An app on the command line.
@@ -168,7 +182,10 @@ pub async fn run(args: GatewaysArgs) -> Result<(), GatewaysCommandError> {
         apns: at(args.apns_port),
         apns_sandbox: at(args.apns_sandbox_port),
         fcm: at(args.fcm_port),
-        sms: at(args.sms_port),
+        twilio: at(args.twilio_port),
+        webhook: at(args.webhook_port),
+        smpp: at(args.smpp_port),
+        callback_root_ca: args.callback_ca_file,
         control: at(args.control_port),
         host: args.host,
         hostnames: args.hostname,
@@ -191,7 +208,10 @@ pub async fn run(args: GatewaysArgs) -> Result<(), GatewaysCommandError> {
     let mut arrivals = gateways.arrivals();
     say(&greeting(&gateways))?;
     if args.print_config {
-        say(&gateways.broker_toml())?;
+        let mut out = io::stdout().lock();
+        out.write_all(gateways.broker_toml().as_bytes())?;
+        out.write_all(gateways.sms_toml(&args.callback_url).as_bytes())?;
+        out.flush()?;
     }
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -215,20 +235,27 @@ fn clock_ahead(by: Duration) -> GatewayClock {
     GatewayClock::from_fn(move || UNIX_EPOCH + Duration::from_millis(system.now_ms()) + by)
 }
 
+/// Standard output is for the configuration alone.
 fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = io::stderr().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
 fn greeting(gateways: &Gateways) -> String {
+    let sms = gateways.sms();
     let mut text = format!(
-        "APNs production  {}\nAPNs sandbox     {}\nFCM              {}\nSMS              {}\n\
-         control page     http://{}/\ncredentials      {}\nseed             {}\n",
+        "APNs production  {}\nAPNs sandbox     {}\nFCM              {}\n\
+         SMS by REST      {} (as Twilio)\nSMS by webhook   {}\nSMS by SMPP      {}\n\
+         control page     http://{}/\ntext messages    http://{}/sms\ncredentials      {}\n\
+         seed             {}\n",
         gateways.apns().url(),
         gateways.apns_sandbox().url(),
         gateways.fcm().url(),
-        gateways.sms().url(),
+        sms.twilio().url(),
+        sms.webhook().url(),
+        sms.smpp().addr(),
+        gateways.control_addr(),
         gateways.control_addr(),
         gateways.credentials().dir().display(),
         gateways.seed(),
@@ -243,9 +270,12 @@ fn greeting(gateways: &Gateways) -> String {
         );
     }
     text += &format!(
-        "sms account {} password {}\n\n",
-        gateways.sms().account_sid(),
-        gateways.sms().auth_token()
+        "twilio account {} password {}\nwebhook secret {}\nsmpp system_id {} password {}\n\n",
+        sms.twilio().account_sid(),
+        sms.twilio().auth_token(),
+        sms.webhook().secret(),
+        sms.smpp().system_id(),
+        sms.smpp().password(),
     );
     text
 }

@@ -27,8 +27,17 @@ pub struct GatewaysConfig {
     pub apns_sandbox: SocketAddr,
     /// FCM and its token endpoint.
     pub fcm: SocketAddr,
-    /// Text messages.
-    pub sms: SocketAddr,
+    /// Text messages by REST, as Twilio has it.
+    pub twilio: SocketAddr,
+    /// Text messages by webhook.
+    pub webhook: SocketAddr,
+    /// Text messages by SMPP, without TLS.
+    pub smpp: SocketAddr,
+    /// Whether the webhook demands its secret.
+    pub webhook_secret_demanded: bool,
+    /// Certificates (PEM) to trust for delivery receipts over HTTPS, besides the emulators' own
+    /// root.
+    pub callback_root_ca: Option<PathBuf>,
     /// The control page (plain HTTP, no authentication: keep it on loopback).
     pub control: SocketAddr,
     /// Name or address under which clients reach the emulators; it stands in every URL.
@@ -65,7 +74,11 @@ impl Default for GatewaysConfig {
             apns: free,
             apns_sandbox: free,
             fcm: free,
-            sms: free,
+            twilio: free,
+            webhook: free,
+            smpp: free,
+            webhook_secret_demanded: true,
+            callback_root_ca: None,
             control: free,
             host: "127.0.0.1".to_owned(),
             hostnames: Vec::new(),

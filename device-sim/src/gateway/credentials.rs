@@ -73,6 +73,13 @@ struct ServiceAccountFile {
     token_uri: String,
 }
 
+/// A secret shared with a provider, and the file that holds it.
+#[derive(Clone)]
+pub(crate) struct Secret {
+    pub(crate) text: String,
+    pub(crate) path: PathBuf,
+}
+
 /// What the APNs emulator knows of a key.
 #[derive(Clone, Debug)]
 pub(crate) struct ApnsVerifier {
@@ -142,6 +149,19 @@ impl Credentials {
     /// The service accounts of all Firebase projects.
     pub fn fcm_accounts(&self) -> Vec<FcmAccount> {
         self.issued.read().fcm_accounts.clone()
+    }
+
+    /// Takes the secret in the directory's file of that name, or writes the one given there.
+    pub(crate) fn issue_secret(&self, name: &str, made: &str) -> Result<Secret, CredentialsError> {
+        let path = self.dir.join(name);
+        let text = match read_if_there(&path)? {
+            Some(text) => text.trim().to_owned(),
+            None => {
+                write_private(&path, made)?;
+                made.to_owned()
+            }
+        };
+        Ok(Secret { text, path })
     }
 
     /// Makes a signing key for a team, or takes the one already in the directory.

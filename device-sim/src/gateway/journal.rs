@@ -19,13 +19,14 @@ pub struct Arrival {
     pub seq: u64,
     /// Milliseconds since the UNIX epoch.
     pub time_ms: u64,
-    /// `apns`, `apns-sandbox`, `fcm`, `fcm-token` or `sms`.
+    /// `apns`, `apns-sandbox`, `fcm`, `fcm-token`, `twilio`, `webhook` or `smpp`.
     pub gateway: &'static str,
-    /// HTTP status answered; 0 when the request was ended without one.
+    /// HTTP status answered; 0 when the request was ended without one. SMPP: 200 for `ESME_ROK`, 400
+    /// for any other `command_status`, which `reason` names.
     pub status: u16,
     /// The gateway's reason for a refusal, in its own words.
     pub reason: Option<String>,
-    /// APNs: `apns-id`. FCM: the message name. SMS: the message SID.
+    /// APNs: `apns-id`. FCM: the message name. SMS: the gateway's id of the message.
     pub id: String,
     /// APNs: topic. FCM: project id. SMS: sender.
     pub app_id: String,
@@ -69,7 +70,7 @@ pub enum Fate {
 /// Counts of one gateway since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Connections that completed the TLS handshake.
+    /// Connections that completed the TLS handshake (SMPP: any).
     pub connections: u64,
     /// Connections that did not (no TLS, no common version, protocol or trust).
     pub failed_handshakes: u64,

@@ -1,5 +1,5 @@
-//! A port with TLS on it: accepts connections until told to stop, cuts them while the gateway is
-//! down.
+//! A port, with TLS on it or without: accepts connections until told to stop, cuts them while the
+//! gateway is down.
 
 use std::future::Future;
 use std::io;
@@ -36,45 +36,52 @@ pub(crate) fn tls_config(
     Ok(Arc::new(config))
 }
 
-/// One emulator's port.
-pub(crate) struct Listener {
-    pub(crate) tcp: TcpListener,
-    pub(crate) tls: Arc<ServerConfig>,
-    pub(crate) faults: Faults,
-    pub(crate) journal: Journal,
-    pub(crate) stop: CancellationToken,
+/// One emulator's port, without TLS.
+pub(crate) struct Port {
+    tcp: TcpListener,
+    faults: Faults,
+    journal: Journal,
+    stop: CancellationToken,
 }
 
-impl Listener {
+impl Port {
     pub(crate) async fn bind(
         addr: SocketAddr,
-        tls: Arc<ServerConfig>,
         faults: Faults,
         journal: Journal,
         stop: CancellationToken,
     ) -> io::Result<(Self, SocketAddr)> {
         let tcp = TcpListener::bind(addr).await?;
         let addr = tcp.local_addr()?;
-        Ok((
-            Self {
-                tcp,
-                tls,
-                faults,
-                journal,
-                stop,
-            },
-            addr,
-        ))
+        let port = Self {
+            tcp,
+            faults,
+            journal,
+            stop,
+        };
+        Ok((port, addr))
     }
 
-    /// Serves connections until stopped. `serve` gets each one past its handshake; its future is
-    /// dropped, and the connection with it, when the gateway stops or goes down.
+    /// Serves connections until stopped, each counted. `serve`'s future is dropped, and the
+    /// connection with it, when the gateway stops or goes down.
     pub(crate) async fn run<F, Fut>(self, serve: F)
     where
-        F: Fn(TlsStream<TcpStream>) -> Fut + Clone + Send + 'static,
+        F: Fn(TcpStream) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
+        let journal = self.journal.clone();
+        self.accept(move |tcp| {
+            journal.count(|counters| counters.connections += 1);
+            serve(tcp)
+        })
+        .await;
+    }
+
+    async fn accept<F, Fut>(self, serve: F)
+    where
+        F: Fn(TcpStream) -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -90,10 +97,50 @@ impl Listener {
             }
             // Answers are small; waiting to fill a segment would only add delay.
             drop(tcp.set_nodelay(true));
-            let handshake = acceptor.accept(tcp);
-            let (serve, stop, journal) = (serve.clone(), self.stop.clone(), self.journal.clone());
+            let connection = serve(tcp);
+            let stop = self.stop.clone();
             tokio::spawn(async move {
-                let connection = async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = down.wait_for(|down| *down) => {}
+                    () = connection => {}
+                }
+            });
+        }
+    }
+}
+
+/// One emulator's port with TLS.
+pub(crate) struct Listener {
+    port: Port,
+    tls: Arc<ServerConfig>,
+}
+
+impl Listener {
+    pub(crate) async fn bind(
+        addr: SocketAddr,
+        tls: Arc<ServerConfig>,
+        faults: Faults,
+        journal: Journal,
+        stop: CancellationToken,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let (port, addr) = Port::bind(addr, faults, journal, stop).await?;
+        Ok((Self { port, tls }, addr))
+    }
+
+    /// As [`Port::run`]; `serve` gets each connection past its handshake.
+    pub(crate) async fn run<F, Fut>(self, serve: F)
+    where
+        F: Fn(TlsStream<TcpStream>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let acceptor = TlsAcceptor::from(self.tls);
+        let journal = self.port.journal.clone();
+        self.port
+            .accept(move |tcp| {
+                let handshake = acceptor.accept(tcp);
+                let (serve, journal) = (serve.clone(), journal.clone());
+                async move {
                     match tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
                         Ok(Ok(tls)) => {
                             journal.count(|counters| counters.connections += 1);
@@ -103,13 +150,8 @@ impl Listener {
                             journal.count(|counters| counters.failed_handshakes += 1);
                         }
                     }
-                };
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    _ = down.wait_for(|down| *down) => {}
-                    () = connection => {}
                 }
-            });
-        }
+            })
+            .await;
     }
 }

@@ -11,6 +11,7 @@ mod control;
 mod credentials;
 mod device;
 pub mod fcm;
+mod http;
 mod journal;
 mod jws;
 mod listener;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::apns::Apns;
 pub use self::clock::GatewayClock;
 pub use self::config::{ApnsTeam, GatewaysConfig};
+pub(crate) use self::control::BROKER_HTTP;
 pub use self::credentials::{ApnsKey, Credentials, CredentialsError, FcmAccount};
 pub use self::device::{
     ApnsPush, Devices, Environment, FcmPush, Push, Pushes, Registration, Vendor,
@@ -35,7 +37,10 @@ pub use self::device::{
 pub use self::fcm::Fcm;
 pub use self::journal::{Arrival, Counters, Fate};
 pub use self::jws::Encoding;
-pub use self::sms::{Sms, TextMessage};
+pub use self::sms::{
+    Alphabet, Delivery, Inbox, MessageStatus, Receipt, Smpp, Sms, SmsGateway, TextMessage, Twilio,
+    Webhook,
+};
 use crate::fault::Faults;
 
 /// Why the emulators could not start.
@@ -60,6 +65,23 @@ pub enum GatewaysError {
     /// The TLS configuration.
     #[error("tls: {0}")]
     Tls(#[from] rustls::Error),
+    /// The certificates to trust for delivery receipts.
+    #[error("certificates for delivery receipts: {0}")]
+    CallbackRoots(String),
+}
+
+impl From<sms::StartError> for GatewaysError {
+    fn from(error: sms::StartError) -> Self {
+        match error {
+            sms::StartError::Listen(gateway, addr, cause) => Self::Listen {
+                gateway,
+                addr,
+                cause,
+            },
+            sms::StartError::Credentials(error) => Self::Credentials(error),
+            sms::StartError::Callback(error) => Self::CallbackRoots(error.to_string()),
+        }
+    }
 }
 
 /// A token was asked for an app that no team or project has.
@@ -67,7 +89,7 @@ pub enum GatewaysError {
 #[error("unknown app {0:?}")]
 pub struct UnknownApp(pub String);
 
-/// Not one of `apns`, `apns-sandbox`, `fcm`, `fcm-token`, `sms`.
+/// Not one of `apns`, `apns-sandbox`, `fcm`, `fcm-token`, `twilio`, `webhook`, `smpp`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown gateway {0:?}")]
 pub struct UnknownGateway(pub String);
@@ -195,17 +217,21 @@ impl Gateways {
         for project in &projects {
             credentials.issue_fcm_account(project, &fcm.token_uri(), false)?;
         }
-        let sms = sms::start(
-            config.sms,
-            &config.host,
-            any,
-            clock.clone(),
-            journal.of("sms"),
-            Faults::new(seed.wrapping_add(4)),
-            stop.clone(),
-        )
-        .await
-        .map_err(listen("sms", config.sms))?;
+        let sms = sms::start(sms::Settings {
+            twilio: config.twilio,
+            webhook: config.webhook,
+            smpp: config.smpp,
+            host: config.host.clone(),
+            secret_demanded: config.webhook_secret_demanded,
+            callback_root_ca: config.callback_root_ca,
+            credentials: credentials.clone(),
+            tls: any,
+            clock: clock.clone(),
+            journal: journal.clone(),
+            seed: seed.wrapping_add(4),
+            stop: stop.clone(),
+        })
+        .await?;
 
         let core = Core {
             apns,
@@ -269,7 +295,8 @@ impl Gateways {
         self.core.issue_token(registration)
     }
 
-    /// The faults of a gateway by its name: `apns`, `apns-sandbox`, `fcm`, `fcm-token`, `sms`.
+    /// The faults of a gateway by its name: `apns`, `apns-sandbox`, `fcm`, `fcm-token`, `twilio`,
+    /// `webhook`, `smpp`.
     ///
     /// # Errors
     /// There is no such gateway.
@@ -300,6 +327,12 @@ impl Gateways {
     /// The `[[push.apns]]` and `[[push.fcm]]` tables that make a broker use these gateways.
     pub fn broker_toml(&self) -> String {
         self.core.broker_toml()
+    }
+
+    /// The `[sms]` part that makes a broker use the SMS gateways: SMPP first, then the webhook, then
+    /// Twilio. Receipts over HTTP come to the broker under `callback_url`.
+    pub fn sms_toml(&self, callback_url: &str) -> String {
+        self.core.sms_toml(callback_url)
     }
 
     /// Stops listening and cuts all connections.
@@ -333,7 +366,9 @@ impl Core {
             "apns-sandbox" => Ok(self.apns_sandbox.faults()),
             "fcm" => Ok(self.fcm.faults()),
             "fcm-token" => Ok(self.fcm.token_faults()),
-            "sms" => Ok(self.sms.faults()),
+            "twilio" => Ok(self.sms.twilio().faults()),
+            "webhook" => Ok(self.sms.webhook().faults()),
+            "smpp" => Ok(self.sms.smpp().faults()),
             _ => Err(UnknownGateway(gateway.to_owned())),
         }
     }
@@ -365,6 +400,11 @@ impl Core {
             );
         }
         text
+    }
+
+    fn sms_toml(&self, callback_url: &str) -> String {
+        let order = [SmsGateway::Smpp, SmsGateway::Webhook, SmsGateway::Twilio];
+        self.sms.broker_toml(callback_url, &order)
     }
 
     /// Every topic with the newest key of its team.

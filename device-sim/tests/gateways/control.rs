@@ -251,7 +251,9 @@ async fn stopping_closes_the_ports() {
         gateways.apns().addr(),
         gateways.apns_sandbox().addr(),
         gateways.fcm().addr(),
-        gateways.sms().addr(),
+        gateways.sms().twilio().addr(),
+        gateways.sms().webhook().addr(),
+        gateways.sms().smpp().addr(),
         gateways.control_addr(),
     ];
     let client = ApnsClient::connect(&gateways).await;

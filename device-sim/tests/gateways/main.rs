@@ -9,8 +9,13 @@
 
 mod apns;
 mod apns_faults;
+mod callback;
 mod client;
 mod control;
 mod fcm;
 mod phones;
-mod sms;
+mod smpp_client;
+mod sms_inbox;
+mod sms_smpp;
+mod sms_twilio;
+mod sms_webhook;

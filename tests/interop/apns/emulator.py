@@ -10,11 +10,11 @@ class Emulator:
         self.control = f"http://{address}:2201"
         self.process = subprocess.Popen(
             [device_sim, "gateways", "--listen", address, *flags],
-            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         # The greeting comes when everything listens, and ends with an empty line.
-        for line in self.process.stdout:
+        for line in self.process.stderr:
             if line == "\n":
                 break
         else:
@@ -26,7 +26,7 @@ class Emulator:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self.process.stderr.close()
 
     def call(self, method, path, body=None):
         data = None if body is None else json.dumps(body).encode()

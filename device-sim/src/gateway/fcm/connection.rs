@@ -1,64 +1,29 @@
 //! One connection to the FCM emulator, HTTP/1.1 or HTTP/2, and the faults of its answers.
 
-use std::io;
 use std::sync::Arc;
 
-use axum::extract::FromRequest;
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 
 use super::error::Refusal;
-use super::{Service, faulty, recorded, recorded_body};
+use super::{Service, faulty, recorded_body};
 use crate::fault::{Fault, Faults};
+use crate::gateway::http::{self as connection, Body, Command, READ_LIMIT, Reset, form, response};
 use crate::gateway::journal::Arrival;
 
-/// Most of a body that is read.
-const READ_LIMIT: usize = 64 * 1024;
-
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-enum Command {
-    Goodbye,
-    Cut,
-}
-
 pub(super) async fn serve(service: Arc<Service>, tls: TlsStream<TcpStream>) {
-    let (commands, mut inbox) = mpsc::unbounded_channel();
-    let handler = service_fn(move |request| {
-        let (service, commands) = (Arc::clone(&service), commands.clone());
+    connection::serve(tls, move |request, commands| {
+        let service = Arc::clone(&service);
         async move { service.answer(request, &commands).await }
-    });
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let http = builder.serve_connection(TokioIo::new(tls), handler);
-    tokio::pin!(http);
-    loop {
-        tokio::select! {
-            Some(command) = inbox.recv() => match command {
-                Command::Goodbye => http.as_mut().graceful_shutdown(),
-                Command::Cut => return,
-            },
-            // A connection that ends badly is the client's affair, or a fault's.
-            _ = http.as_mut() => return,
-        }
-    }
+    })
+    .await;
 }
-
-/// Makes hyper reset the stream (HTTP/2) or close the connection (HTTP/1.1).
-#[derive(Debug, thiserror::Error)]
-#[error("reset by a fault")]
-struct Reset;
 
 impl Service {
     async fn answer(
@@ -73,7 +38,7 @@ impl Service {
         let (parts, body) = request.into_parts();
         let mut arrival = Arrival {
             time_ms: self.clock.now_ms(),
-            headers: recorded(&parts.headers),
+            headers: connection::recorded(&parts.headers),
             fault: draw.label(),
             ..Arrival::default()
         };
@@ -147,16 +112,6 @@ impl Service {
     }
 }
 
-async fn form(parts: &http::request::Parts, body: Bytes) -> Result<Vec<(String, String)>, ()> {
-    let mut request = Request::new(axum::body::Body::from(body));
-    parts.method.clone_into(request.method_mut());
-    parts.headers.clone_into(request.headers_mut());
-    axum::Form::from_request(request, &())
-        .await
-        .map(|axum::Form(form)| form)
-        .map_err(|_| ())
-}
-
 fn refused(refusal: &Refusal, stalled: bool) -> Response<Body> {
     let mut response = response(refusal.status(), &refusal.body.to_string(), stalled);
     if let Some(seconds) = refusal.retry_after {
@@ -164,23 +119,5 @@ fn refused(refusal: &Refusal, stalled: bool) -> Response<Body> {
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    response
-}
-
-fn response(status: StatusCode, text: &str, stalled: bool) -> Response<Body> {
-    let bytes = Bytes::copy_from_slice(text.as_bytes());
-    let body = if stalled {
-        let half = bytes.slice(..bytes.len() / 2);
-        let first = stream::once(async move { Ok(Frame::data(half)) });
-        StreamBody::new(first.chain(stream::pending())).boxed_unsync()
-    } else {
-        http_body_util::Full::new(bytes)
-            .map_err(|never| match never {})
-            .boxed_unsync()
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json; charset=UTF-8");
-    response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }

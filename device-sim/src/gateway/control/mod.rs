@@ -1,6 +1,8 @@
 //! The control page: what phones in other processes, tests and people use to reach into the running
 //! emulators. Plain HTTP and JSON.
 
+mod sms;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -20,15 +22,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::device::Registration;
 use super::journal::Arrival;
-use super::sms::TextMessage;
 use super::{Core, Counters};
 use crate::fault::{FaultPlan, Faults};
+
+/// A broker's HTTP port unless configured otherwise.
+pub(crate) const BROKER_HTTP: &str = "http://127.0.0.1:7701";
 
 const INDEX: &str = "\
 GET    /state                   counters of every gateway
 GET    /received[?gateway=G]    requests received, oldest first
 DELETE /received                forget them
-GET    /faults/G                what goes wrong (G: apns apns-sandbox fcm fcm-token sms)
+GET    /faults/G                what goes wrong (G: apns apns-sandbox fcm fcm-token twilio
+                                webhook smpp)
 PUT    /faults/G                change it, e.g. {\"seed\":1,\"shares\":[{\"share\":0.1,\"fault\":{\"kind\":\"drop\"}}],
                                 \"schedule\":[{\"kind\":\"unavailable\",\"retry_after\":3}],\"down\":false}
 POST   /devices                 a phone asks for a token: {\"gateway\":\"apns\"|\"fcm\",\"app_id\":...,
@@ -37,8 +42,14 @@ GET    /devices/T/pushes        its pushes, one JSON object a line, until the cl
 GET    /devices/T/screen        the notifications on its screen
 DELETE /devices/T[?how=expired] the app is removed (or the token runs out)
 POST   /fcm/revoke              revoke all access tokens
-GET    /sms/inbox[?to=NUMBER]   text messages received
-GET    /broker.toml             configuration for a broker
+GET    /sms                     the phones' text messages, for a browser
+GET    /sms/inbox[?to=NUMBER]   text messages received, oldest first; with &after=SEQ&wait=SECONDS it
+                                waits for one on the phone that is newer than SEQ
+DELETE /sms/inbox               forget them
+PUT    /sms/delivery[/NUMBER]   what becomes of messages, to all numbers or one: {\"outcome\":\"delivered\"|
+                                \"unconfirmed\"|\"never\"} or {\"outcome\":\"undelivered\"|\"failed\",\"error_code\":30003}
+DELETE /sms/delivery/NUMBER     as for any other number
+GET    /broker.toml[?callback_url=URL]  configuration for a broker; URL: where its HTTP port is
 ";
 
 pub(super) async fn start(
@@ -58,11 +69,8 @@ pub(super) async fn start(
         .route("/devices/{token}/pushes", get(pushes))
         .route("/devices/{token}/screen", get(screen))
         .route("/fcm/revoke", post(revoke))
-        .route("/sms/inbox", get(inbox))
-        .route(
-            "/broker.toml",
-            get(|State(core): State<Core>| async move { core.broker_toml() }),
-        )
+        .route("/broker.toml", get(broker_toml))
+        .merge(sms::router())
         .with_state(core);
     tokio::spawn(async move {
         tokio::select! {
@@ -72,6 +80,16 @@ pub(super) async fn start(
         }
     });
     Ok(addr)
+}
+
+#[derive(Deserialize)]
+struct TomlQuery {
+    callback_url: Option<String>,
+}
+
+async fn broker_toml(State(core): State<Core>, Query(query): Query<TomlQuery>) -> String {
+    let callback_url = query.callback_url.as_deref().unwrap_or(BROKER_HTTP);
+    core.broker_toml() + &core.sms_toml(callback_url)
 }
 
 /// An error in JSON.
@@ -94,7 +112,9 @@ async fn state(State(core): State<Core>) -> Json<Value> {
         "apns-sandbox": one(core.apns_sandbox.counters(), core.apns_sandbox.faults()),
         "fcm": one(core.fcm.counters(), core.fcm.faults()),
         "fcm-token": one(core.fcm.token_counters(), core.fcm.token_faults()),
-        "sms": one(core.sms.counters(), core.sms.faults()),
+        "twilio": one(core.sms.twilio().counters(), core.sms.twilio().faults()),
+        "webhook": one(core.sms.webhook().counters(), core.sms.webhook().faults()),
+        "smpp": one(core.sms.smpp().counters(), core.sms.smpp().faults()),
     }))
 }
 
@@ -203,18 +223,4 @@ async fn end(
 
 async fn revoke(State(core): State<Core>) -> Json<Value> {
     Json(json!({ "revoked": core.fcm.revoke_access_tokens() }))
-}
-
-#[derive(Deserialize)]
-struct InboxQuery {
-    to: Option<String>,
-}
-
-async fn inbox(
-    State(core): State<Core>,
-    Query(query): Query<InboxQuery>,
-) -> Json<Vec<TextMessage>> {
-    let mut inbox = core.sms.inbox();
-    inbox.retain(|message| query.to.as_ref().is_none_or(|to| message.to == *to));
-    Json(inbox)
 }
