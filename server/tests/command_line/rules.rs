@@ -199,3 +199,33 @@ async fn what_cannot_be_undone_wants_a_yes() {
         "DEVICE ID  NAME  PLATFORM  KEY  REGISTERED  LAST USED\n"
     );
 }
+
+#[tokio::test]
+async fn people_are_locked_unlocked_and_reset() {
+    let broker = Real::start().await;
+    broker.json(&["tenant", "create", "Eagle"]).await;
+    let user = broker.json(&["user", "show", "tom"]).await.remove(0);
+    assert_eq!(
+        user,
+        json!({
+            "user_id": "tom", "lock": null, "failures": 0, "next_guess_time": null,
+            "next_code_time": null, "prompts": 0, "authenticators": [],
+        })
+    );
+    assert_eq!(broker.text(&["user", "lock", "tom"]).await, "Locked tom\n");
+    let user = broker.json(&["user", "show", "tom"]).await.remove(0);
+    assert_eq!(user["lock"]["reason"], "operator");
+    let text = broker.text(&["user", "show", "tom"]).await;
+    assert!(text.contains(": operator\n"), "{text}");
+    assert_eq!(
+        broker.text(&["user", "unlock", "tom"]).await,
+        "Unlocked tom\n"
+    );
+    let user = broker.json(&["user", "show", "tom"]).await.remove(0);
+    assert_eq!(user["lock"], json!(null));
+    let (code, _, stderr) = broker.run(&["user", "reset", "tom"]).await;
+    assert_eq!(code, 2);
+    assert!(stderr.contains("confirm it with --yes"), "{stderr}");
+    let reset = broker.text(&["user", "reset", "tom", "--yes"]).await;
+    assert_eq!(reset, "Reset tom\n");
+}
