@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     admin_audit::{self, Answers},
+    admin_users,
     approval::invalid,
     convert, convert_policy,
     status::{status, unauthenticated},
@@ -16,7 +17,7 @@ use crate::{
     domain::{
         Invalid,
         api_key::ApiKeyId,
-        ids::{DeviceId, TenantId, UserId},
+        ids::TenantId,
         policy::{Policy, Preset, is_country},
     },
 };
@@ -39,7 +40,7 @@ pub(super) fn caller<T>(request: &Request<T>) -> Result<AdminCaller, Status> {
         .ok_or_else(unauthenticated)
 }
 
-fn tenant_id(text: &str) -> Result<TenantId, Status> {
+pub(super) fn tenant_id(text: &str) -> Result<TenantId, Status> {
     TenantId::parse("tenant_id", text).map_err(invalid)
 }
 
@@ -209,38 +210,46 @@ impl v1::admin_service_server::AdminService for Administration {
         Ok(Response::new(v1::ListPolicyPresetsResponse { presets }))
     }
 
+    async fn get_user(
+        &self,
+        request: Request<v1::GetUserRequest>,
+    ) -> Result<Response<v1::GetUserResponse>, Status> {
+        admin_users::get(&self.broker, request).await
+    }
+
+    async fn lock_user(
+        &self,
+        request: Request<v1::LockUserRequest>,
+    ) -> Result<Response<v1::LockUserResponse>, Status> {
+        admin_users::lock(&self.broker, request).await
+    }
+
+    async fn unlock_user(
+        &self,
+        request: Request<v1::UnlockUserRequest>,
+    ) -> Result<Response<v1::UnlockUserResponse>, Status> {
+        admin_users::unlock(&self.broker, request).await
+    }
+
+    async fn reset_user(
+        &self,
+        request: Request<v1::ResetUserRequest>,
+    ) -> Result<Response<v1::ResetUserResponse>, Status> {
+        admin_users::reset(&self.broker, request).await
+    }
+
     async fn list_devices(
         &self,
         request: Request<v1::ListDevicesRequest>,
     ) -> Result<Response<v1::ListDevicesResponse>, Status> {
-        let caller = caller(&request)?;
-        let request = request.into_inner();
-        let tenant = tenant_id(&request.tenant_id)?;
-        let user = UserId::parse("user_id", &request.user_id).map_err(invalid)?;
-        let devices = self
-            .broker
-            .admin_list_devices(&caller, tenant, &user)
-            .await
-            .map_err(status)?;
-        let devices = devices.iter().map(convert::authenticator).collect();
-        Ok(Response::new(v1::ListDevicesResponse { devices }))
+        admin_users::devices(&self.broker, request).await
     }
 
     async fn remove_device(
         &self,
         request: Request<v1::RemoveDeviceRequest>,
     ) -> Result<Response<v1::RemoveDeviceResponse>, Status> {
-        let caller = caller(&request)?;
-        let request = request.into_inner();
-        let tenant = tenant_id(&request.tenant_id)?;
-        let device = DeviceId::parse("device_id", &request.device_id).map_err(invalid)?;
-        let user = self
-            .broker
-            .admin_remove_device(&caller, tenant, device)
-            .await
-            .map_err(status)?;
-        let user_id = user.as_str().to_owned();
-        Ok(Response::new(v1::RemoveDeviceResponse { user_id }))
+        admin_users::remove_device(&self.broker, request).await
     }
 
     async fn create_api_key(

@@ -8,8 +8,7 @@ use crate::domain::{
     api_key::{ApiKey, ApiKeyId, PresentedKey, Role},
     audit::By,
     context::check_text,
-    device::Device,
-    ids::{DeviceId, TenantId, UserId},
+    ids::TenantId,
     policy::Policy,
     signing_key::{SigningKey, Turn},
     tenant::Tenant,
@@ -108,44 +107,6 @@ impl Broker {
             Some(_) if after.is_some() => Ok(Vec::new()),
             Some(own) => Ok(self.store.tenant(own).await?.into_iter().collect()),
         }
-    }
-
-    /// A user's devices, oldest first.
-    ///
-    /// # Errors
-    /// [`BrokerError::NotFound`] and those of the store.
-    pub async fn admin_list_devices(
-        &self,
-        caller: &AdminCaller,
-        tenant: TenantId,
-        user: &UserId,
-    ) -> Result<Vec<Device>, BrokerError> {
-        self.get_tenant(caller, tenant).await?;
-        Ok(self.store.devices_of(tenant, user).await?)
-    }
-
-    /// Takes a device away; what only it could have answered ends. Tells whose
-    /// it was.
-    ///
-    /// # Errors
-    /// [`BrokerError::NotFound`] when the organisation has no such device.
-    pub async fn admin_remove_device(
-        &self,
-        caller: &AdminCaller,
-        tenant: TenantId,
-        id: DeviceId,
-    ) -> Result<UserId, BrokerError> {
-        self.get_tenant(caller, tenant).await?;
-        let device = self
-            .store
-            .device(id)
-            .await?
-            .filter(|device| device.tenant == tenant)
-            .ok_or(BrokerError::NotFound("device"))?;
-        let by = caller.by.clone();
-        self.remove_device(tenant, device.user.clone(), id, by)
-            .await?;
-        Ok(device.user)
     }
 
     /// Makes an API key.

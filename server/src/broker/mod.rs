@@ -20,6 +20,7 @@ pub mod retention;
 mod rules;
 mod sealed_prompt;
 pub mod texts;
+mod users;
 mod vault;
 
 use std::{

@@ -1,10 +1,17 @@
 //! Every command and flag.
 
+pub(super) mod device;
+pub(super) mod policy;
+pub(super) mod user;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::failure::EXIT_CODES;
+use device::DeviceCommand;
+use policy::{PolicyCommand, Preset};
+use user::UserCommand;
 
 const ABOUT: &str = "Push-notification approval broker: asks a person's phone \
     whether a sign-in is theirs and keeps the signed answer";
@@ -47,6 +54,12 @@ pub(super) enum Command {
     Tenant(TenantCommand),
     /// Make, list and revoke API keys
     Key(KeyCommand),
+    /// Show and change the rules of an organisation
+    Policy(PolicyCommand),
+    /// Show, lock, unlock and reset people
+    User(UserCommand),
+    /// List and remove people's devices
+    Device(DeviceCommand),
     /// Rotate and list the keys with which the broker signs
     SigningKey(SigningKeyCommand),
     /// Register a phone for a user: shows the QR code and waits for the phone
@@ -143,6 +156,15 @@ pub(super) enum TenantAction {
 pub(super) struct TenantCreate {
     /// Its name, shown in prompts on phones
     pub(super) name: String,
+    /// Rules to start from; what is given beside it counts more [default: standard]
+    #[arg(long, value_enum)]
+    pub(super) preset: Option<Preset>,
+    /// Its own country, such as BE (ISO 3166-1): the one whose numbers may be texted
+    #[arg(long, value_name = "COUNTRY")]
+    pub(super) country: Option<String>,
+    /// Language of texts to people who have said nothing else: nl, fr, en or de [default: en]
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(super) language: Option<String>,
     /// Whether the number on the sign-in page must be typed on the phone [default: always]
     #[arg(long, value_enum)]
     pub(super) number_matching: Option<NumberMatching>,

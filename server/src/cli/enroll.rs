@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use countersign_proto::v1::{
-    CreateEnrollmentRequest, CreateEnrollmentResponse, Device, EnrollmentState, Platform,
-    WaitEnrollmentRequest, WaitEnrollmentResponse, authenticator::Kind,
+    CreateEnrollmentRequest, CreateEnrollmentResponse, EnrollmentState, WaitEnrollmentRequest,
+    WaitEnrollmentResponse, authenticator::Kind,
     enrollment_service_client::EnrollmentServiceClient,
 };
 use serde_json::json;
@@ -12,6 +12,7 @@ use tonic::Code;
 
 use super::{
     arguments::EnrollCommand,
+    device::platform,
     failure::Failure,
     output::{Output, printable},
     qr,
@@ -156,12 +157,4 @@ fn show_end(user: &str, end: &WaitEnrollmentResponse, out: &Output) -> Result<()
         )
     })?;
     Ok(())
-}
-
-fn platform(device: &Device) -> &'static str {
-    match device.platform() {
-        Platform::Ios => "iOS",
-        Platform::Android => "Android",
-        Platform::Unspecified => "unknown platform",
-    }
 }

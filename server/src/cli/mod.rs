@@ -7,17 +7,22 @@ use clap::Parser;
 
 mod arguments;
 mod broker;
+mod confirm;
+mod device;
 mod enroll;
 mod failure;
 mod generate;
 mod key;
 mod output;
+mod policy;
+mod policy_fields;
 mod qr;
 mod remote;
 mod signing_key;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod user;
 
 pub use arguments::Arguments;
 
@@ -49,6 +54,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::CheckConfig(command) => broker::check_config(&command, &out),
         Command::Tenant(command) => remote::block_on(tenant::run(command, &out)),
         Command::Key(command) => remote::block_on(key::run(command, &out)),
+        Command::Policy(command) => remote::block_on(policy::run(command, &out)),
+        Command::User(command) => remote::block_on(user::run(command, &out)),
+        Command::Device(command) => remote::block_on(device::run(command, &out)),
         Command::SigningKey(command) => remote::block_on(signing_key::run(command, &out)),
         Command::Enroll(command) => remote::block_on(enroll::run(command, &out)),
         Command::Completions { shell } => generate::completions(shell, &out),

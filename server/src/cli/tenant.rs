@@ -10,7 +10,8 @@ use super::{
     arguments::{self, TenantAction, TenantCommand, TenantCreate},
     failure::Failure,
     output::{Output, printable, table},
-    remote,
+    policy::number,
+    policy_fields, remote,
 };
 
 /// Tenants per call of `tenant list`.
@@ -23,7 +24,8 @@ pub(super) async fn run(command: TenantCommand, out: &Output) -> Result<(), Fail
             let request = CreateTenantRequest {
                 policy: Some(policy(&tenant)?),
                 display_name: tenant.name,
-                ..CreateTenantRequest::default()
+                preset: tenant.preset.map_or(0, |preset| number(preset).into()),
+                country: tenant.country.unwrap_or_default(),
             };
             let answer = client.create_tenant(request).await?.into_inner();
             let tenant = answer.tenant.ok_or_else(incomplete)?;
@@ -90,6 +92,7 @@ fn policy(tenant: &TenantCreate) -> Result<TenantPolicy, Failure> {
         challenge_ttl: tenant.challenge_ttl.map(duration).transpose()?,
         pending_limit: pending_limit.into(),
         encrypted_prompts: tenant.encrypted_prompts.then_some(true),
+        language: tenant.language.clone(),
         ..TenantPolicy::default()
     })
 }
@@ -100,36 +103,11 @@ pub(super) fn duration(span: std::time::Duration) -> Result<prost_types::Duratio
         .map_err(|_| Failure::usage("the time span is too long"))
 }
 
-fn words(policy: &TenantPolicy) -> (&'static str, &'static str) {
-    let number_matching = match policy.number_matching() {
-        NumberMatching::Off => "off",
-        NumberMatching::Always => "always",
-        NumberMatching::WhenRisky => "when-risky",
-        NumberMatching::Unspecified => "unspecified",
-    };
-    let pending_limit = match policy.pending_limit() {
-        PendingLimit::Supersede => "supersede",
-        PendingLimit::Reject => "reject",
-        PendingLimit::Unspecified => "unspecified",
-    };
-    (number_matching, pending_limit)
-}
-
 fn to_json(tenant: &Tenant) -> Value {
-    let policy = tenant.policy.as_ref().map(|policy| {
-        let (number_matching, pending_limit) = words(policy);
-        json!({
-            "number_matching": number_matching,
-            "number_digits": policy.number_digits,
-            "challenge_ttl": policy.challenge_ttl.map(|ttl| ttl.to_string()),
-            "pending_limit": pending_limit,
-            "encrypted_prompts": policy.encrypted_prompts(),
-        })
-    });
     json!({
         "tenant_id": tenant.tenant_id,
         "display_name": tenant.display_name,
-        "policy": policy,
+        "policy": tenant.policy.as_ref().map(policy_fields::to_json),
         "create_time": tenant.create_time.map(|time| time.to_string()),
     })
 }
@@ -154,18 +132,10 @@ fn describe(tenant: &Tenant) -> String {
         ["created".to_owned(), time(tenant.create_time)],
     ];
     if let Some(policy) = &tenant.policy {
-        let (number_matching, pending_limit) = words(policy);
-        rows.push(["number matching".to_owned(), number_matching.to_owned()]);
-        rows.push(["number digits".to_owned(), policy.number_digits.to_string()]);
-        let ttl = policy.challenge_ttl.map(|ttl| ttl.to_string());
-        rows.push(["challenge ttl".to_owned(), ttl.unwrap_or_default()]);
-        rows.push(["pending limit".to_owned(), pending_limit.to_owned()]);
-        let encrypted = if policy.encrypted_prompts() {
-            "yes"
-        } else {
-            "no"
-        };
-        rows.push(["encrypted prompts".to_owned(), encrypted.to_owned()]);
+        rows.push(["policy version".to_owned(), policy.version.to_string()]);
+        for path in policy_fields::PATHS {
+            rows.push([(*path).to_owned(), policy_fields::text(policy, path)]);
+        }
     }
     table(["PROPERTY", "VALUE"], &rows)
 }

@@ -14,6 +14,8 @@ mod failures;
 mod on_this_machine;
 mod operators;
 mod played;
+mod real;
+mod rules;
 
 use std::process::{Output, Stdio};
 

@@ -1,5 +1,7 @@
 //! What operators ask of a broker, and how its answers are printed.
 
+use countersign_proto::v1::{CreateTenantRequest, NumberMatching, PolicyPreset, TenantPolicy};
+use prost_types::Duration;
 use serde_json::{Value, json};
 
 use super::{
@@ -20,11 +22,31 @@ async fn operators_commands_ask_the_broker_and_print_json() {
                 "--challenge-ttl",
                 "90s",
                 "--encrypted-prompts",
+                "--preset",
+                "low-friction",
+                "--country",
+                "BE",
             ],
-            "CreateTenantRequest { display_name: \"Eagle\", policy: Some(TenantPolicy { number_matching: Off, number_digits: 0, challenge_ttl: Some(Duration { seconds: 90, nanos: 0 }), pending_limit: Unspecified, encrypted_prompts: true }) }",
+            &format!(
+                "{:?}",
+                CreateTenantRequest {
+                    display_name: "Eagle".to_owned(),
+                    policy: Some(TenantPolicy {
+                        number_matching: NumberMatching::Off.into(),
+                        challenge_ttl: Some(Duration {
+                            seconds: 90,
+                            nanos: 0
+                        }),
+                        encrypted_prompts: Some(true),
+                        ..TenantPolicy::default()
+                    }),
+                    preset: PolicyPreset::LowFriction.into(),
+                    country: "BE".to_owned(),
+                }
+            ),
             vec![json!({
                 "tenant_id": "t1", "display_name": "Eagle", "create_time": "1970-01-01T00:00:00Z",
-                "policy": {"number_matching": "always", "number_digits": 2, "challenge_ttl": "60s", "pending_limit": "supersede", "encrypted_prompts": true},
+                "policy": null,
             })],
         ),
         (

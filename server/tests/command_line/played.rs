@@ -1,18 +1,15 @@
 //! A broker that is played: it answers with fixed data, and remembers what it was
-//! asked.
+//! asked. It knows only the rpcs that are tried with it.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
-use countersign_proto::v1::{
-    admin_service_server::{AdminService, AdminServiceServer},
-    enrollment_service_server::{EnrollmentService, EnrollmentServiceServer},
-    *,
-};
+use axum::{Router, body::Body, extract::State};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use countersign_proto::v1::*;
+use http_body_util::{BodyExt as _, Full};
+use prost::Message;
 use tokio::net::TcpListener;
-use tonic::{Code, Request, Response, Status, transport::Server};
+use tonic::{Code, Status, service::Routes, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub(super) const ADMIN_KEY: &str = "csk_admin_secret";
@@ -24,32 +21,116 @@ pub(super) struct Played {
     pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Played {
-    fn note<T: std::fmt::Debug>(&self, key: &str, request: &Request<T>) -> Result<(), Status> {
-        let bearer = request.metadata().get("authorization");
-        if bearer.map(|value| value.as_bytes()) != Some(format!("Bearer {key}").as_bytes()) {
+/// A call: what it says and the key it came with.
+struct Call<'c> {
+    played: &'c Played,
+    bearer: Option<&'c [u8]>,
+    message: Bytes,
+}
+
+impl Call<'_> {
+    /// The request, noted, if it came with this key.
+    fn read<T: Message + Default + std::fmt::Debug>(self, key: &str) -> Result<T, Status> {
+        if self.bearer != Some(format!("Bearer {key}").as_bytes()) {
             return Err(Status::with_error_details(
                 Code::Unauthenticated,
                 "the api key is not valid",
                 ErrorDetails::with_error_info("API_KEY_INVALID", "countersign", []),
             ));
         }
-        let mut asked = self.asked.lock().unwrap();
-        asked.push(format!("{:?}", request.get_ref()));
-        Ok(())
+        let request = T::decode(self.message).unwrap();
+        let mut asked = self.played.asked.lock().unwrap();
+        asked.push(format!("{request:?}"));
+        Ok(request)
     }
+}
 
+impl Played {
     pub(super) async fn serve(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let played = self.clone();
+        let router = Router::new().fallback(handle).with_state(self.clone());
         tokio::spawn(
             Server::builder()
-                .add_service(AdminServiceServer::new(played.clone()))
-                .add_service(EnrollmentServiceServer::new(played))
+                .add_routes(Routes::from(router))
                 .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)),
         );
         format!("http://{address}")
+    }
+
+    fn answer(&self, path: &str, call: Call<'_>) -> Result<Vec<u8>, Status> {
+        let answer = match path.rsplit('/').next().unwrap() {
+            "CreateTenant" => create_tenant(call.read(ADMIN_KEY)?)?.encode_to_vec(),
+            "ListTenants" => list_tenants(&call.read(ADMIN_KEY)?).encode_to_vec(),
+            "CreateApiKey" => {
+                let request: CreateApiKeyRequest = call.read(ADMIN_KEY)?;
+                let api_key = Some(api_key(&request.tenant_id, request.role()));
+                CreateApiKeyResponse {
+                    api_key: "csk_k1_s".to_owned(),
+                    key: api_key,
+                }
+                .encode_to_vec()
+            }
+            "ListApiKeys" => {
+                call.read::<ListApiKeysRequest>(ADMIN_KEY)?;
+                let keys = vec![api_key("", Role::Admin)];
+                ListApiKeysResponse { keys }.encode_to_vec()
+            }
+            "RevokeApiKey" => {
+                call.read::<RevokeApiKeyRequest>(ADMIN_KEY)?;
+                let key = Some(ApiKey {
+                    revoke_time: moment(1),
+                    ..api_key("t1", Role::Idp)
+                });
+                RevokeApiKeyResponse { key }.encode_to_vec()
+            }
+            "RotateSigningKey" => {
+                call.read::<RotateSigningKeyRequest>(ADMIN_KEY)?;
+                let key = Some(signing_key());
+                RotateSigningKeyResponse { key }.encode_to_vec()
+            }
+            "CreateEnrollment" => create_enrollment(call.read(IDP_KEY)?).encode_to_vec(),
+            "WaitEnrollment" => {
+                let request = call.read(IDP_KEY)?;
+                let waits = self.asked.lock().unwrap().len() - 1;
+                wait_enrollment(request, waits)?.encode_to_vec()
+            }
+            other => panic!("{other} is not played"),
+        };
+        Ok(answer)
+    }
+}
+
+/// One unary call of gRPC over HTTP/2.
+async fn handle(
+    State(played): State<Played>,
+    request: http::Request<Body>,
+) -> http::Response<Body> {
+    let (head, body) = request.into_parts();
+    let mut message = body.collect().await.unwrap().to_bytes();
+    // The frame's flag and length.
+    let message = message.split_off(5);
+    let bearer = head.headers.get("authorization");
+    let call = Call {
+        played: &played,
+        bearer: bearer.map(|value| value.as_bytes()),
+        message,
+    };
+    match played.answer(head.uri.path(), call) {
+        Err(status) => status.into_http(),
+        Ok(answer) => {
+            let mut frame = BytesMut::new();
+            frame.put_u8(0);
+            frame.put_u32(answer.len().try_into().unwrap());
+            frame.extend_from_slice(&answer);
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+            let body = Full::new(frame.freeze()).with_trailers(async { Some(Ok(trailers)) });
+            http::Response::builder()
+                .header("content-type", "application/grpc")
+                .body(Body::new(body))
+                .unwrap()
+        }
     }
 }
 
@@ -61,17 +142,7 @@ fn tenant(tenant_id: &str, display_name: &str) -> Tenant {
     Tenant {
         tenant_id: tenant_id.to_owned(),
         display_name: display_name.to_owned(),
-        policy: Some(TenantPolicy {
-            number_matching: NumberMatching::Always.into(),
-            number_digits: 2,
-            challenge_ttl: Some(prost_types::Duration {
-                seconds: 60,
-                nanos: 0,
-            }),
-            pending_limit: PendingLimit::Supersede.into(),
-            encrypted_prompts: Some(true),
-            ..TenantPolicy::default()
-        }),
+        policy: None,
         create_time: moment(0),
     }
 }
@@ -87,194 +158,78 @@ fn api_key(tenant_id: &str, role: Role) -> ApiKey {
     }
 }
 
-fn signing_key(state: SigningKeyState) -> SigningKey {
+fn signing_key() -> SigningKey {
     SigningKey {
         key_id: "thumb".to_owned(),
         public_key: vec![0xfb; 32].into(),
-        state: state.into(),
+        state: SigningKeyState::Next.into(),
         create_time: moment(0),
         activate_time: moment(86_400),
     }
 }
 
-/// Rpcs whose commands are tried against a real broker.
-macro_rules! not_played {
-    ($($name:ident: $request:ty => $response:ty,)*) => {
-        $(fn $name<'s, 'f>(
-            &'s self,
-            _: Request<$request>,
-        ) -> Pin<Box<dyn Future<Output = Result<Response<$response>, Status>> + Send + 'f>>
-        where
-            's: 'f,
-            Self: 'f,
-        {
-            Box::pin(async { Err(Status::unimplemented("")) })
-        })*
+fn create_tenant(request: CreateTenantRequest) -> Result<CreateTenantResponse, Status> {
+    if request.display_name.is_empty() {
+        let mut details = ErrorDetails::with_error_info("FIELD_INVALID", "countersign", []);
+        details.add_bad_request_violation("display_name", "must be 1 to 128 bytes");
+        let message = "the request is not valid";
+        return Err(Status::with_error_details(
+            Code::InvalidArgument,
+            message,
+            details,
+        ));
+    }
+    Ok(CreateTenantResponse {
+        tenant: Some(tenant("t1", &request.display_name)),
+    })
+}
+
+/// Two pages.
+fn list_tenants(request: &ListTenantsRequest) -> ListTenantsResponse {
+    let (id, next) = match request.page_token.as_str() {
+        "" => ("t1", "more"),
+        _ => ("t2", ""),
     };
-}
-
-#[tonic::async_trait]
-impl AdminService for Played {
-    not_played! {
-        get_policy: GetPolicyRequest => GetPolicyResponse,
-        update_policy: UpdatePolicyRequest => UpdatePolicyResponse,
-        list_policy_versions: ListPolicyVersionsRequest => ListPolicyVersionsResponse,
-        list_policy_presets: ListPolicyPresetsRequest => ListPolicyPresetsResponse,
-        list_devices: ListDevicesRequest => ListDevicesResponse,
-        remove_device: RemoveDeviceRequest => RemoveDeviceResponse,
-    }
-
-    async fn create_tenant(
-        &self,
-        request: Request<CreateTenantRequest>,
-    ) -> Result<Response<CreateTenantResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        let name = request.into_inner().display_name;
-        if name.is_empty() {
-            let mut details = ErrorDetails::with_error_info("FIELD_INVALID", "countersign", []);
-            details.add_bad_request_violation("display_name", "must be 1 to 128 bytes");
-            let message = "the request is not valid";
-            return Err(Status::with_error_details(
-                Code::InvalidArgument,
-                message,
-                details,
-            ));
-        }
-        Ok(Response::new(CreateTenantResponse {
-            tenant: Some(tenant("t1", &name)),
-        }))
-    }
-
-    async fn get_tenant(
-        &self,
-        request: Request<GetTenantRequest>,
-    ) -> Result<Response<GetTenantResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        Ok(Response::new(GetTenantResponse {
-            tenant: Some(tenant(&request.into_inner().tenant_id, "Eagle")),
-        }))
-    }
-
-    async fn list_tenants(
-        &self,
-        request: Request<ListTenantsRequest>,
-    ) -> Result<Response<ListTenantsResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        let (id, next) = match request.into_inner().page_token.as_str() {
-            "" => ("t1", "more"),
-            _ => ("t2", ""),
-        };
-        Ok(Response::new(ListTenantsResponse {
-            tenants: vec![tenant(id, "Eagle\u{7}")],
-            next_page_token: next.to_owned(),
-        }))
-    }
-
-    async fn create_api_key(
-        &self,
-        request: Request<CreateApiKeyRequest>,
-    ) -> Result<Response<CreateApiKeyResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        let request = request.into_inner();
-        Ok(Response::new(CreateApiKeyResponse {
-            api_key: "csk_k1_s".to_owned(),
-            key: Some(api_key(&request.tenant_id, request.role())),
-        }))
-    }
-
-    async fn list_api_keys(
-        &self,
-        request: Request<ListApiKeysRequest>,
-    ) -> Result<Response<ListApiKeysResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        Ok(Response::new(ListApiKeysResponse {
-            keys: vec![api_key("", Role::Admin)],
-        }))
-    }
-
-    async fn revoke_api_key(
-        &self,
-        request: Request<RevokeApiKeyRequest>,
-    ) -> Result<Response<RevokeApiKeyResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        Ok(Response::new(RevokeApiKeyResponse {
-            key: Some(ApiKey {
-                revoke_time: moment(1),
-                ..api_key("t1", Role::Idp)
-            }),
-        }))
-    }
-
-    async fn rotate_signing_key(
-        &self,
-        request: Request<RotateSigningKeyRequest>,
-    ) -> Result<Response<RotateSigningKeyResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        Ok(Response::new(RotateSigningKeyResponse {
-            key: Some(signing_key(SigningKeyState::Next)),
-        }))
-    }
-
-    async fn list_signing_keys(
-        &self,
-        request: Request<ListSigningKeysRequest>,
-    ) -> Result<Response<ListSigningKeysResponse>, Status> {
-        self.note(ADMIN_KEY, &request)?;
-        Ok(Response::new(ListSigningKeysResponse {
-            keys: vec![signing_key(SigningKeyState::Current)],
-        }))
+    ListTenantsResponse {
+        tenants: vec![tenant(id, "Eagle\u{7}")],
+        next_page_token: next.to_owned(),
     }
 }
 
-#[tonic::async_trait]
-impl EnrollmentService for Played {
-    async fn create_enrollment(
-        &self,
-        request: Request<CreateEnrollmentRequest>,
-    ) -> Result<Response<CreateEnrollmentResponse>, Status> {
-        self.note(IDP_KEY, &request)?;
-        Ok(Response::new(CreateEnrollmentResponse {
-            enrollment_id: request.into_inner().user_id,
-            enrollment_uri: "countersign://enroll?t=1".to_owned(),
-            manual_code: "AAAA-BBBB-CCCC-DDDD".to_owned(),
-            qr_svg: String::new(),
-            expire_time: moment(600),
-        }))
+fn create_enrollment(request: CreateEnrollmentRequest) -> CreateEnrollmentResponse {
+    CreateEnrollmentResponse {
+        enrollment_id: request.user_id,
+        enrollment_uri: "countersign://enroll?t=1".to_owned(),
+        manual_code: "AAAA-BBBB-CCCC-DDDD".to_owned(),
+        qr_svg: String::new(),
+        expire_time: moment(600),
     }
+}
 
-    /// First open, then the end that the user's name asks for.
-    async fn wait_enrollment(
-        &self,
-        request: Request<WaitEnrollmentRequest>,
-    ) -> Result<Response<WaitEnrollmentResponse>, Status> {
-        self.note(IDP_KEY, &request)?;
-        let name = request.into_inner().enrollment_id;
-        let waits = self.asked.lock().unwrap().len() - 1;
-        if waits == 2 {
-            return Err(Status::unavailable("restarting"));
-        }
-        let state = match (waits, name.as_str()) {
-            (1, _) => EnrollmentState::Open,
-            (_, "late") => EnrollmentState::Expired,
-            _ => EnrollmentState::Redeemed,
-        };
-        Ok(Response::new(WaitEnrollmentResponse {
-            state: state.into(),
-            authenticator: (state == EnrollmentState::Redeemed).then(|| Authenticator {
-                authenticator_id: "d1".to_owned(),
-                create_time: moment(0),
-                last_used_time: None,
-                kind: Some(authenticator::Kind::Device(Device {
-                    display_name: "Tom's iPhone".to_owned(),
-                    platform: Platform::Ios.into(),
-                    ..Device::default()
-                })),
-            }),
-        }))
+/// First open, then away, then the end that the user's name asks for.
+fn wait_enrollment(
+    request: WaitEnrollmentRequest,
+    waits: usize,
+) -> Result<WaitEnrollmentResponse, Status> {
+    if waits == 2 {
+        return Err(Status::unavailable("restarting"));
     }
-
-    not_played! {
-        list_authenticators: ListAuthenticatorsRequest => ListAuthenticatorsResponse,
-        remove_authenticator: RemoveAuthenticatorRequest => RemoveAuthenticatorResponse,
-    }
+    let state = match (waits, request.enrollment_id.as_str()) {
+        (1, _) => EnrollmentState::Open,
+        (_, "late") => EnrollmentState::Expired,
+        _ => EnrollmentState::Redeemed,
+    };
+    Ok(WaitEnrollmentResponse {
+        state: state.into(),
+        authenticator: (state == EnrollmentState::Redeemed).then(|| Authenticator {
+            authenticator_id: "d1".to_owned(),
+            create_time: moment(0),
+            last_used_time: None,
+            kind: Some(authenticator::Kind::Device(Device {
+                display_name: "Tom's iPhone".to_owned(),
+                platform: Platform::Ios.into(),
+                ..Device::default()
+            })),
+        }),
+    })
 }
