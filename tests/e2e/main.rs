@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod bad_input;
 mod chaos;
 mod clock_skew;
@@ -19,6 +20,7 @@ mod layering;
 mod operations;
 mod push;
 mod restart;
+mod retention;
 mod sealed;
 mod secrets;
 mod withdrawal;

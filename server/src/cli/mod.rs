@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod arguments;
+mod audit;
 mod broker;
 mod enroll;
 mod failure;
@@ -50,6 +51,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tenant(command) => remote::block_on(tenant::run(command, &out)),
         Command::Key(command) => remote::block_on(key::run(command, &out)),
         Command::SigningKey(command) => remote::block_on(signing_key::run(command, &out)),
+        Command::Audit(command) => audit::run(command, &out),
         Command::Enroll(command) => remote::block_on(enroll::run(command, &out)),
         Command::Completions { shell } => generate::completions(shell, &out),
         Command::Man { out_dir } => generate::man(out_dir.as_deref(), &out),

@@ -156,7 +156,10 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         // What may be left out.
         ("CreateTenant", "policy.number_matching" | "policy.pending_limit", "unspecified")
         | ("CreateTenant", "policy.encrypted_prompts", "true")
-        | ("ListTenants", "page_token", "empty")
+        | ("ListTenants" | "ListAuditEntries", "page_token", "empty")
+        | ("ListAuditEntries" | "WatchAudit" | "ExportAudit", "tenant_id", "empty")
+        | ("ListAuditEntries", "action" | "object" | "user_id", "empty")
+        | ("WatchAudit", "resume_token", "empty")
         | ("CreateApiKey", "display_name", "empty")
         | ("ListApiKeys", "tenant_id", "empty")
         | (
