@@ -237,6 +237,98 @@ impl AdminService for Played {
             keys: vec![signing_key(SigningKeyState::Current)],
         }))
     }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<ListAuditEntriesRequest>,
+    ) -> Result<Response<ListAuditEntriesResponse>, Status> {
+        self.note(ADMIN_KEY, &request)?;
+        let first = request.into_inner().page_token.is_empty();
+        Ok(Response::new(ListAuditEntriesResponse {
+            entries: vec![audit_entry(if first { 1 } else { 2 })],
+            next_page_token: if first { "1.1" } else { "" }.to_owned(),
+            resume_token: "1.2".to_owned(),
+        }))
+    }
+
+    type WatchAuditStream =
+        tokio_stream::wrappers::ReceiverStream<Result<WatchAuditResponse, Status>>;
+
+    async fn watch_audit(
+        &self,
+        request: Request<WatchAuditRequest>,
+    ) -> Result<Response<Self::WatchAuditStream>, Status> {
+        self.note(ADMIN_KEY, &request)?;
+        let (send, answers) = tokio::sync::mpsc::channel(1);
+        let answer = WatchAuditResponse {
+            entries: vec![audit_entry(3)],
+            resume_token: "1.3".to_owned(),
+        };
+        send.try_send(Ok(answer)).unwrap();
+        Ok(Response::new(answers.into()))
+    }
+
+    type ExportAuditStream =
+        tokio_stream::wrappers::ReceiverStream<Result<ExportAuditResponse, Status>>;
+
+    async fn export_audit(
+        &self,
+        request: Request<ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        self.note(ADMIN_KEY, &request)?;
+        // Ends without a seal.
+        let (_, answers) = tokio::sync::mpsc::channel(1);
+        Ok(Response::new(answers.into()))
+    }
+}
+
+fn audit_entry(sequence: u64) -> AuditEntry {
+    AuditEntry {
+        writer: 1,
+        sequence,
+        time: moment(i64::try_from(sequence).unwrap()),
+        actor: "broker".to_owned(),
+        action: "challenge.decided".to_owned(),
+        object: format!("object {sequence}"),
+        user_id: "tom\u{1b}[31m".to_owned(),
+        ..AuditEntry::default()
+    }
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_listed_and_followed() {
+    let played = Played::default();
+    let address = played.serve().await;
+    let run = |arguments: &'static [&'static str]| {
+        let mut command = countersign(arguments);
+        command
+            .env("COUNTERSIGN_ADDRESS", &address)
+            .env("COUNTERSIGN_ADMIN_KEY", ADMIN_KEY);
+        async move { parts(command.output().await.unwrap()) }
+    };
+    let (code, stdout, _) = run(&["audit", "list", "--follow", "--limit", "1", "--json"]).await;
+    assert_eq!(code, 0);
+    let objects: Vec<_> = lines(&stdout)
+        .iter()
+        .map(|line| line["object"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(objects, ["object 2", "object 3"]);
+    let asked = played.asked.lock().unwrap().clone();
+    assert!(asked[2].contains("resume_token: \"1.2\""), "{asked:?}");
+    let filter = ["audit", "list", "--follow", "--object", "object 2"];
+    let (code, stdout, _) = run(Box::leak(Box::new(filter))).await;
+    assert_eq!(code, 0);
+    assert!(
+        stdout.contains("object 2") && !stdout.contains("object 3"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains('\u{1b}'), "{stdout}");
+    let (code, _, stderr) = run(&["audit", "export"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("incomplete"), "{stderr}");
+    let (code, _, stderr) = run(&["audit", "verify", "/nowhere"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("cannot read /nowhere"), "{stderr}");
 }
 
 #[tonic::async_trait]
