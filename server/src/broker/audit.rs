@@ -334,8 +334,7 @@ impl Broker {
     /// that already.
     async fn sign_head(&self, chain: &Chain) -> Result<SignedHead, BrokerError> {
         if let Some(signed) = &chain.signed
-            && signed.sequence == chain.sequence
-            && signed.first_kept == chain.first_kept
+            && signed.is_of(chain, &self.identity.issuer)
         {
             return Ok(signed.clone());
         }

@@ -238,6 +238,17 @@ pub struct SignedHead {
     pub first_kept: u64,
 }
 
+impl SignedHead {
+    /// Whether it vouches for all of `chain`, under this issuer.
+    #[must_use]
+    pub fn is_of(&self, chain: &Chain, issuer: &str) -> bool {
+        let body = v1::AuditHead::decode(self.body.as_slice()).unwrap_or_default();
+        (self.sequence, self.first_kept) == (chain.sequence, chain.first_kept)
+            && body.link.as_ref() == chain.link.as_slice()
+            && body.issuer == issuer
+    }
+}
+
 /// Where the chain of a writer stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
