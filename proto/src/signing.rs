@@ -37,6 +37,8 @@ pub enum Purpose {
     KeySuccession,
     /// The broker's [`AuditHead`](crate::v1::AuditHead).
     AuditHead,
+    /// The broker's [`AuditSeal`](crate::v1::AuditSeal).
+    AuditExport,
 }
 
 impl Purpose {
@@ -50,6 +52,7 @@ impl Purpose {
             Self::Enroll => "countersign/v1/enroll",
             Self::KeySuccession => "countersign/v1/key-succession",
             Self::AuditHead => "countersign/v1/audit-head",
+            Self::AuditExport => "countersign/v1/audit-export",
         }
     }
 

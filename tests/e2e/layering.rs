@@ -62,7 +62,10 @@ const NOT_IN_DOMAIN: [&str; 6] = [
 
 /// Messages that are signed or sealed, or stand inside one: the domain makes and
 /// reads them. All others belong to `api` (and to the command line, a client).
-const SIGNED: [&str; 12] = [
+const SIGNED: [&str; 15] = [
+    "AuditContent",
+    "AuditHead",
+    "AuditSeal",
     "BrokerKey",
     "ChallengeBody",
     "Decision",

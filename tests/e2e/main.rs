@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod bad_input;
 mod chaos;
 mod clock_skew;
@@ -20,6 +21,7 @@ mod operations;
 mod policy;
 mod push;
 mod restart;
+mod retention;
 mod sealed;
 mod secrets;
 mod withdrawal;

@@ -172,6 +172,11 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             };
             (Caller::Admin, request.encode_to_vec())
         }
+        ("AdminService", "ListAuditEntries" | "WatchAudit" | "ExportAudit") => {
+            // All three have it in the same field.
+            let request = v1::ExportAuditRequest { tenant_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
         ("AdminService", "RotateSigningKey" | "ListSigningKeys") => {
             (Caller::Installation, Vec::new())
         }
@@ -270,12 +275,11 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
             })
             .collect(),
         // These have it in the same field.
-        "GetTenant" | "ListApiKeys" | "GetPolicy" | "UpdatePolicy" | "ListPolicyVersions" => {
-            tenants
-                .into_iter()
-                .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
-                .collect()
-        }
+        "GetTenant" | "ListApiKeys" | "GetPolicy" | "UpdatePolicy" | "ListPolicyVersions"
+        | "ListAuditEntries" | "WatchAudit" | "ExportAudit" => tenants
+            .into_iter()
+            .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
+            .collect(),
         "ListDevices" => tenants
             .into_iter()
             .map(|tenant_id| {

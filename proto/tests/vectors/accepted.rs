@@ -41,6 +41,16 @@ pub(crate) fn make(name: &str, stored: Option<&File<Accepted>>) -> File<Accepted
             "How the broker vouches for its audit trail: AuditHead.",
             audit_heads(stored),
         ),
+        "audit-export" => (
+            "How the broker vouches for an export of its audit trail: AuditSeal.",
+            vec![vector(
+                "audit-export",
+                Purpose::AuditExport,
+                &keys::broker(),
+                bodies::audit_seal(),
+                stored,
+            )],
+        ),
         other => panic!("no such file: {other}"),
     };
     File {
@@ -187,6 +197,7 @@ fn vector(
             Purpose::Enroll => "countersign.v1.EnrollmentBody",
             Purpose::KeySuccession => "countersign.v1.BrokerKey",
             Purpose::AuditHead => "countersign.v1.AuditHead",
+            Purpose::AuditExport => "countersign.v1.AuditSeal",
         }
         .to_owned(),
         key: key.written.clone(),

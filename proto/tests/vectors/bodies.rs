@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use countersign_proto::signing::{key_id, sha256};
 use countersign_proto::v1::{
-    AcknowledgeChallengeRequest, AuditContent, AuditHead, BrokerKey, ChallengeBody, Decision,
-    Detail, DeviceProof, EnrollmentBody, Gateway, KeyAlgorithm, KeyProtection, Platform,
+    AcknowledgeChallengeRequest, AuditContent, AuditHead, AuditSeal, BrokerKey, ChallengeBody,
+    Decision, Detail, DeviceProof, EnrollmentBody, Gateway, KeyAlgorithm, KeyProtection, Platform,
     PushEnvironment, PushRegistration, ResponseBody, SignInContext, UserVerification,
 };
 use prost::Message as _;
@@ -332,6 +332,34 @@ pub(crate) fn audit_head() -> Body {
             "link": base64(link),
             "first_kept": "3",
             "sign_time": at_text(1800),
+        }),
+    }
+}
+
+/// Of an export in which entries 3 and 4 are there in full.
+pub(crate) fn audit_seal() -> Body {
+    let places = [3_u64, 4].into_iter().fold([0; 32], |places, sequence| {
+        let place = [1_u64.to_be_bytes(), sequence.to_be_bytes()].concat();
+        sha256(&[&places[..], &place].concat())
+    });
+    let head = audit_head().bytes;
+    let body = AuditSeal {
+        issuer: "https://approve.example.be:8443".to_owned(),
+        tenant_id: "11111111-1111-1111-1111-111111111111".to_owned(),
+        export_time: at(1860),
+        entries: 2,
+        places_digest: places.to_vec().into(),
+        heads: vec![head.clone().into()],
+    };
+    Body {
+        bytes: body.encode_to_vec(),
+        fields: json!({
+            "issuer": body.issuer,
+            "tenant_id": body.tenant_id,
+            "export_time": at_text(1860),
+            "entries": "2",
+            "places_digest": base64(places),
+            "heads": [base64(head)],
         }),
     }
 }

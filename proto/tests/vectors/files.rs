@@ -127,6 +127,7 @@ pub(crate) fn purpose(label: &str) -> Purpose {
         Purpose::Enroll,
         Purpose::KeySuccession,
         Purpose::AuditHead,
+        Purpose::AuditExport,
     ]
     .into_iter()
     .find(|purpose| purpose.label() == label)

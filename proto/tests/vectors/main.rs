@@ -34,13 +34,14 @@ use sealed::{RejectedSealed, Sealed, bytes32};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const ACCEPTED: [&str; 6] = [
+const ACCEPTED: [&str; 7] = [
     "challenge",
     "response",
     "device-proof",
     "enroll",
     "key-succession",
     "audit-head",
+    "audit-export",
 ];
 
 fn writing() -> bool {

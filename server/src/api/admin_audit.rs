@@ -14,9 +14,15 @@ use super::{
 use crate::{
     broker::{
         Broker,
-        audit::{AuditExport, ExportHeader, ExportLine, Filter, Position, Recorded},
+        audit::{AuditExport, ExportLine, Filter, Position, Recorded},
     },
-    domain::{Invalid, audit::SignedHead, body::timestamp, context::check_text, time::Timestamp},
+    domain::{
+        Invalid,
+        audit::{ExportHeader, SignedHead},
+        body::timestamp,
+        context::check_text,
+        time::Timestamp,
+    },
 };
 
 /// A stream of answers.
@@ -81,11 +87,11 @@ fn entry(recorded: Recorded) -> v1::AuditEntry {
     }
 }
 
-fn head(head: SignedHead) -> v1::SignedAuditHead {
+fn head(head: &SignedHead) -> v1::SignedAuditHead {
     v1::SignedAuditHead {
-        body: head.body.into(),
-        key_id: head.key_id,
-        signature: head.signature.into(),
+        body: head.body.clone().into(),
+        key_id: head.key_id.clone(),
+        signature: head.signature.clone().into(),
     }
 }
 
@@ -107,18 +113,23 @@ fn line(line: ExportLine) -> v1::AuditLine {
                 .collect(),
             link: link.to_vec().into(),
         }),
-        ExportLine::Head(signed) => Line::Head(head(signed)),
+        ExportLine::Head(signed) => Line::Head(head(&signed)),
+        ExportLine::Seal(signed) => Line::Seal(v1::SignedAuditSeal {
+            body: signed.body.into(),
+            key_id: signed.key_id,
+            signature: signed.signature.into(),
+        }),
     };
     v1::AuditLine { line: Some(line) }
 }
 
-fn header(header: ExportHeader) -> v1::AuditExportHeader {
+fn header(header: &ExportHeader, jwks: String) -> v1::AuditExportHeader {
     v1::AuditExportHeader {
-        issuer: header.issuer,
+        issuer: header.issuer.clone(),
         tenant_id: header.tenant.map(|id| id.to_string()).unwrap_or_default(),
         export_time: Some(timestamp(header.time)),
-        jwks: header.jwks,
-        heads: header.heads.into_iter().map(head).collect(),
+        jwks,
+        heads: header.heads.iter().map(head).collect(),
     }
 }
 
@@ -183,9 +194,9 @@ pub(super) async fn export(
 ) -> Result<Response<Answers<v1::ExportAuditResponse>>, Status> {
     let caller = caller(&request)?;
     let tenant = optional_tenant_id(&request.get_ref().tenant_id)?;
-    let (first, export) = broker.export_audit(&caller, tenant).await.map_err(status)?;
+    let export = broker.export_audit(&caller, tenant).await.map_err(status)?;
     let first = v1::ExportAuditResponse {
-        header: Some(header(first)),
+        header: Some(header(export.header(), broker.jwks().to_string())),
         lines: Vec::new(),
     };
     let rest = stream::unfold(Some(export), |export: Option<AuditExport>| async {

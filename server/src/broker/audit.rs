@@ -3,12 +3,16 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use countersign_proto::signing::{Purpose, sha256};
 use tokio::sync::{Notify, watch};
 
 use super::{Broker, administer::AdminCaller, error::BrokerError};
 use crate::domain::{
     Invalid,
-    audit::{Actor, Chain, ChainedEntry, SignedHead, Told, head_body},
+    audit::{
+        Actor, Chain, ChainedEntry, ExportHeader, Places, SignedHead, Told, head_body, seal_body,
+    },
+    challenge::SignedBody,
     ids::TenantId,
     time::Timestamp,
 };
@@ -330,14 +334,13 @@ impl Broker {
     /// that already.
     async fn sign_head(&self, chain: &Chain) -> Result<SignedHead, BrokerError> {
         if let Some(signed) = &chain.signed
-            && signed.sequence == chain.sequence
-            && signed.first_kept == chain.first_kept
+            && signed.is_of(chain, &self.identity.issuer)
         {
             return Ok(signed.clone());
         }
         let now = self.now();
         let body = head_body(&self.identity.issuer, chain, now);
-        let signed = self.keyring.sign_audit_head(body, now)?;
+        let signed = self.keyring.sign_audit(Purpose::AuditHead, body, now)?;
         let head = SignedHead {
             writer: chain.writer,
             sequence: chain.sequence,
@@ -382,7 +385,7 @@ impl Broker {
         self: &Arc<Self>,
         caller: &AdminCaller,
         tenant: Option<TenantId>,
-    ) -> Result<(ExportHeader, AuditExport), BrokerError> {
+    ) -> Result<AuditExport, BrokerError> {
         let tenant = self.audit_scope(caller, tenant).await?;
         let mut chains = VecDeque::new();
         let mut heads = Vec::new();
@@ -394,17 +397,17 @@ impl Broker {
             issuer: self.identity.issuer.clone(),
             tenant,
             time: self.now(),
-            jwks: self.keyring.jwks().to_string(),
             heads,
         };
-        let export = AuditExport {
+        Ok(AuditExport {
             broker: self.clone(),
             caller: caller.clone(),
-            tenant,
+            header,
+            places: Places::default(),
             chains,
             after: None,
-        };
-        Ok((header, export))
+            sealed: false,
+        })
     }
 }
 
@@ -461,21 +464,6 @@ impl AuditWatch {
     }
 }
 
-/// What an export says of itself.
-#[derive(Clone, Debug)]
-pub struct ExportHeader {
-    /// The broker.
-    pub issuer: String,
-    /// Whose entries are there in full; none: everybody's.
-    pub tenant: Option<TenantId>,
-    /// When.
-    pub time: Timestamp,
-    /// JSON Web Key Set.
-    pub jwks: String,
-    /// The end of each chain.
-    pub heads: Vec<SignedHead>,
-}
-
 /// One line of an export.
 #[derive(Clone, Debug)]
 pub enum ExportLine {
@@ -494,19 +482,29 @@ pub enum ExportLine {
     },
     /// A signed head.
     Head(SignedHead),
+    /// The broker's word that this is all.
+    Seal(SignedBody),
 }
 
 /// An export under way.
 pub struct AuditExport {
     broker: Arc<Broker>,
     caller: AdminCaller,
-    tenant: Option<TenantId>,
+    header: ExportHeader,
+    places: Places,
     chains: VecDeque<Chain>,
     /// In the first of them: all up to here is written.
     after: Option<u64>,
+    sealed: bool,
 }
 
 impl AuditExport {
+    /// What it says of itself.
+    #[must_use]
+    pub fn header(&self) -> &ExportHeader {
+        &self.header
+    }
+
     /// The next lines; none at the end.
     ///
     /// # Errors
@@ -514,7 +512,7 @@ impl AuditExport {
     /// they were being exported.
     pub async fn next(&mut self) -> Result<Option<Vec<ExportLine>>, BrokerError> {
         let Some(chain) = self.chains.front() else {
-            return Ok(None);
+            return self.seal();
         };
         if self.broker.hub.stopping.is_cancelled() {
             return Err(BrokerError::Unavailable);
@@ -554,7 +552,13 @@ impl AuditExport {
             }
             expected = expected.saturating_add(1);
             let sequence = entry.sequence;
-            push(&mut lines, self.tenant, read(writer, entry)?);
+            let recorded = read(writer, entry)?;
+            if sees(self.header.tenant, &recorded.told) {
+                self.places.add(writer, sequence);
+                lines.push(ExportLine::Entry(Box::new(recorded)));
+            } else {
+                push_digest(&mut lines, &recorded);
+            }
             if let Some(head) = heads.next_if(|head| head.sequence == sequence) {
                 lines.push(ExportLine::Head(head));
             }
@@ -570,15 +574,24 @@ impl AuditExport {
         }
         Ok(Some(lines))
     }
+
+    fn seal(&mut self) -> Result<Option<Vec<ExportLine>>, BrokerError> {
+        if std::mem::replace(&mut self.sealed, true) {
+            return Ok(None);
+        }
+        let body = seal_body(&self.header, &self.places);
+        let now = self.broker.now();
+        let signed = self
+            .broker
+            .keyring
+            .sign_audit(Purpose::AuditExport, body, now)?;
+        Ok(Some(vec![ExportLine::Seal(signed)]))
+    }
 }
 
-/// Adds an entry: in full if it is the tenant's, else to a run of digests.
-fn push(lines: &mut Vec<ExportLine>, tenant: Option<TenantId>, recorded: Recorded) {
-    if sees(tenant, &recorded.told) {
-        lines.push(ExportLine::Entry(Box::new(recorded)));
-        return;
-    }
-    let digest = countersign_proto::signing::sha256(&recorded.entry.content);
+/// Adds an entry of somebody else to a run of digests.
+fn push_digest(lines: &mut Vec<ExportLine>, recorded: &Recorded) {
+    let digest = sha256(&recorded.entry.content);
     if let Some(ExportLine::Digests { digests, link, .. }) = lines.last_mut() {
         digests.push(digest);
         *link = recorded.entry.link;

@@ -258,18 +258,19 @@ impl Keyring {
         })
     }
 
-    /// Signs a link of the audit trail with the key of the moment.
+    /// Signs a part of the audit trail with the key of the moment.
     ///
     /// # Errors
     /// [`BrokerError::Internal`] when there is none.
-    pub(super) fn sign_audit_head(
+    pub(super) fn sign_audit(
         &self,
+        purpose: Purpose,
         body: Vec<u8>,
         now: Timestamp,
     ) -> Result<SignedBody, BrokerError> {
         let key = self.current(now)?;
         Ok(SignedBody {
-            signature: sign(&key.private, Purpose::AuditHead, &body)?,
+            signature: sign(&key.private, purpose, &body)?,
             key_id: key.stored.key_id.clone(),
             body,
         })

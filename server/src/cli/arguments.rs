@@ -62,6 +62,8 @@ pub(super) enum Command {
     Device(DeviceCommand),
     /// Rotate and list the keys with which the broker signs
     SigningKey(SigningKeyCommand),
+    /// List, follow and export the audit trail, and verify an export without the broker
+    Audit(super::audit::AuditCommand),
     /// Register a phone for a user: shows the QR code and waits for the phone
     Enroll(EnrollCommand),
     /// Print a completion script for a shell

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod arguments;
+mod audit;
 mod broker;
 mod confirm;
 mod device;
@@ -58,6 +59,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::User(command) => remote::block_on(user::run(command, &out)),
         Command::Device(command) => remote::block_on(device::run(command, &out)),
         Command::SigningKey(command) => remote::block_on(signing_key::run(command, &out)),
+        Command::Audit(command) => audit::run(command, &out),
         Command::Enroll(command) => remote::block_on(enroll::run(command, &out)),
         Command::Completions { shell } => generate::completions(shell, &out),
         Command::Man { out_dir } => generate::man(out_dir.as_deref(), &out),

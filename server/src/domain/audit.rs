@@ -270,6 +270,17 @@ pub struct SignedHead {
     pub first_kept: u64,
 }
 
+impl SignedHead {
+    /// Whether it vouches for all of `chain`, under this issuer.
+    #[must_use]
+    pub fn is_of(&self, chain: &Chain, issuer: &str) -> bool {
+        let body = v1::AuditHead::decode(self.body.as_slice()).unwrap_or_default();
+        (self.sequence, self.first_kept) == (chain.sequence, chain.first_kept)
+            && body.link.as_ref() == chain.link.as_slice()
+            && body.issuer == issuer
+    }
+}
+
 /// Where the chain of a writer stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
@@ -295,6 +306,77 @@ pub fn head_body(issuer: &str, chain: &Chain, now: Timestamp) -> Vec<u8> {
         link: chain.link.to_vec().into(),
         first_kept: chain.first_kept,
         sign_time: Some(super::body::timestamp(now)),
+    }
+    .encode_to_vec()
+}
+
+/// Which entries an export has in full, so that none can be passed off as
+/// somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    entries: u64,
+    digest: [u8; 32],
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            entries: 0,
+            digest: [0; 32],
+        }
+    }
+}
+
+impl Places {
+    /// Takes in the next.
+    pub fn add(&mut self, writer: u64, sequence: u64) {
+        let mut input = self.digest.to_vec();
+        input.extend_from_slice(&writer.to_be_bytes());
+        input.extend_from_slice(&sequence.to_be_bytes());
+        self.digest = sha256(&input);
+        self.entries = self.entries.saturating_add(1);
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The chain over their places, as `AuditSeal` has it.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+/// What an export says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportHeader {
+    /// The broker.
+    pub issuer: String,
+    /// Whose entries are there in full; none: everybody's.
+    pub tenant: Option<TenantId>,
+    /// When it was made.
+    pub time: Timestamp,
+    /// The end of each chain.
+    pub heads: Vec<SignedHead>,
+}
+
+/// What is signed of an export.
+#[must_use]
+pub fn seal_body(header: &ExportHeader, places: &Places) -> Vec<u8> {
+    v1::AuditSeal {
+        issuer: header.issuer.clone(),
+        tenant_id: header.tenant.map(|id| id.to_string()).unwrap_or_default(),
+        export_time: Some(super::body::timestamp(header.time)),
+        entries: places.entries,
+        places_digest: places.digest.to_vec().into(),
+        heads: header
+            .heads
+            .iter()
+            .map(|head| head.body.clone().into())
+            .collect(),
     }
     .encode_to_vec()
 }

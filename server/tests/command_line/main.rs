@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod enroll;
 mod failures;
 mod on_this_machine;

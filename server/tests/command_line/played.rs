@@ -89,6 +89,29 @@ impl Played {
                 let key = Some(signing_key());
                 RotateSigningKeyResponse { key }.encode_to_vec()
             }
+            "ListAuditEntries" => {
+                let request: ListAuditEntriesRequest = call.read(ADMIN_KEY)?;
+                let first = request.page_token.is_empty();
+                ListAuditEntriesResponse {
+                    entries: vec![audit_entry(if first { 1 } else { 2 })],
+                    next_page_token: if first { "1.1" } else { "" }.to_owned(),
+                    resume_token: "1.2".to_owned(),
+                }
+                .encode_to_vec()
+            }
+            "WatchAudit" => {
+                call.read::<WatchAuditRequest>(ADMIN_KEY)?;
+                WatchAuditResponse {
+                    entries: vec![audit_entry(3)],
+                    resume_token: "1.3".to_owned(),
+                }
+                .encode_to_vec()
+            }
+            // Ends without a seal.
+            "ExportAudit" => {
+                call.read::<ExportAuditRequest>(ADMIN_KEY)?;
+                ExportAuditResponse::default().encode_to_vec()
+            }
             "CreateEnrollment" => create_enrollment(call.read(IDP_KEY)?).encode_to_vec(),
             "WaitEnrollment" => {
                 let request = call.read(IDP_KEY)?;
@@ -136,6 +159,19 @@ async fn handle(
 
 fn moment(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+fn audit_entry(sequence: u64) -> AuditEntry {
+    AuditEntry {
+        writer: 1,
+        sequence,
+        time: moment(i64::try_from(sequence).unwrap()),
+        actor: "broker".to_owned(),
+        action: "challenge.decided".to_owned(),
+        object: format!("object {sequence}"),
+        user_id: "tom\u{1b}[31m".to_owned(),
+        ..AuditEntry::default()
+    }
 }
 
 fn tenant(tenant_id: &str, display_name: &str) -> Tenant {

@@ -188,7 +188,10 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         | ("CreateTenant" | "UpdatePolicy", "policy.sms.origin_host", "empty")
         | ("CreateTenant", "country", "empty")
         | ("ListPolicyVersions", "before_version", _)
-        | ("ListTenants", "page_token", "empty")
+        | ("ListTenants" | "ListAuditEntries", "page_token", "empty")
+        | ("ListAuditEntries" | "WatchAudit" | "ExportAudit", "tenant_id", "empty")
+        | ("ListAuditEntries", "action" | "object" | "user_id", "empty")
+        | ("WatchAudit", "resume_token", "empty")
         | ("CreateApiKey", "display_name", "empty")
         | ("ListApiKeys", "tenant_id", "empty")
         | (

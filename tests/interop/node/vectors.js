@@ -17,7 +17,8 @@ const proto = fileURLToPath(new URL('../../../proto', import.meta.url));
 const read = (name) => JSON.parse(readFileSync(`${proto}/vectors/${name}.json`, 'utf8')).vectors;
 
 let passed = 0;
-for (const name of ['challenge', 'response', 'device-proof', 'enroll', 'key-succession', 'audit-head']) {
+for (const name of ['challenge', 'response', 'device-proof', 'enroll', 'key-succession', 'audit-head',
+  'audit-export']) {
   for (const vector of read(name)) {
     const [body, signature, raw] = [vector.body, vector.signature, vector.key.public_key].map(
       (hex) => Buffer.from(hex, 'hex'));

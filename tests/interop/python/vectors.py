@@ -16,7 +16,7 @@ import sealing
 import signing
 
 FOLDER = protos.ROOT / "proto" / "vectors"
-ACCEPTED = ("challenge", "response", "device-proof", "enroll", "key-succession", "audit-head")
+ACCEPTED = ("challenge", "response", "device-proof", "enroll", "key-succession", "audit-head", "audit-export")
 MESSAGES = {
     "countersign.v1.ChallengeBody": protos.challenge.ChallengeBody,
     "countersign.v1.ResponseBody": protos.challenge.ResponseBody,
@@ -24,6 +24,7 @@ MESSAGES = {
     "countersign.v1.EnrollmentBody": protos.device.EnrollmentBody,
     "countersign.v1.BrokerKey": protos.challenge.BrokerKey,
     "countersign.v1.AuditHead": protos.audit.AuditHead,
+    "countersign.v1.AuditSeal": protos.audit.AuditSeal,
 }
 
 
