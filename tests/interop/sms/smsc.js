@@ -36,7 +36,8 @@ function submitted(session, pdu) {
     text: pdu.short_message.message,
     data_coding: pdu.data_coding,
     registered_delivery: pdu.registered_delivery,
-    validity_period: pdu.validity_period,
+    // The library has made a date of the relative time.
+    valid_seconds: Math.round((pdu.validity_period - Date.now()) / 1000),
   });
   const id = `00${(0xabc0 + (taken += 1)).toString(16).toUpperCase()}`;
   const take = () => session.send(pdu.response({ message_id: id }));

@@ -5,7 +5,12 @@
 //! `seconds`), its outcome and every receipt on standard output, a receipt under
 //! the key `receipt`. Ends when the input does, sessions unbound.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test program"
+)]
 
 use std::io::BufRead;
 use std::sync::Arc;
