@@ -63,10 +63,6 @@ pub fn router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router {
 /// `/healthz`, `/.well-known/jwks.json`, `/sms/{gateway}/status`: nothing that
 /// tells of the broker's inside.
 pub fn public_router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router {
-    let texts = Router::new()
-        .route("/sms/{gateway}/status", get(text_status).post(text_status))
-        .layer(DefaultBodyLimit::max(MAX_CALLBACK))
-        .with_state(callbacks);
     Router::new()
         .route(
             "/healthz",
@@ -75,7 +71,15 @@ pub fn public_router(broker: Arc<Broker>, callbacks: StatusCallbacks) -> Router 
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({ "error": "not found" }))) })
         .with_state(broker)
-        .merge(texts)
+        .merge(status_router(callbacks))
+}
+
+/// `/sms/{gateway}/status` alone: GET or POST.
+pub fn status_router(callbacks: StatusCallbacks) -> Router {
+    Router::new()
+        .route("/sms/{gateway}/status", get(text_status).post(text_status))
+        .layer(DefaultBodyLimit::max(MAX_CALLBACK))
+        .with_state(callbacks)
 }
 
 async fn text_status(

@@ -2,13 +2,8 @@
 //! at the first.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-    net::SocketAddr,
-    ops::RangeInclusive,
-    path::PathBuf,
-    time::Duration,
+    cell::RefCell, collections::BTreeMap, fmt::Display, net::SocketAddr, ops::RangeInclusive,
+    path::PathBuf, time::Duration,
 };
 
 use super::{
@@ -66,7 +61,7 @@ pub(super) struct Section<'a> {
     source: Source,
     is_table: bool,
     nodes: BTreeMap<String, Node>,
-    set: BTreeSet<String>,
+    set: BTreeMap<String, Source>,
     known: Vec<&'static str>,
     findings: &'a Findings,
 }
@@ -95,7 +90,10 @@ impl<'a> Section<'a> {
             path,
             source,
             is_table,
-            set: nodes.keys().cloned().collect(),
+            set: nodes
+                .iter()
+                .map(|(key, node)| (key.clone(), node.source.clone()))
+                .collect(),
             nodes,
             known: Vec::new(),
             findings,
@@ -227,6 +225,11 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// Where `key` was set, or else this table.
+    pub(super) fn source_of(&self, key: &str) -> Source {
+        self.set.get(key).cloned().unwrap_or_else(|| self.source())
+    }
+
     /// Whether a fault of `key` was found already.
     pub(super) fn is_reported(&self, key: &str) -> bool {
         let name = self.name(key);
@@ -236,7 +239,7 @@ impl<'a> Section<'a> {
 
     /// Whether `key` was set, rightly or wrongly, before it was taken.
     pub(super) fn is_set(&self, key: &str) -> bool {
-        self.set.contains(key)
+        self.set.contains_key(key)
     }
 
     /// Reports `key` when nobody set it.

@@ -91,7 +91,7 @@ fn gateway(mut section: Section<'_>, callbacks: bool) -> Option<SmsGatewayConfig
     for (key, fault) in config.faults(callbacks) {
         // What is missing or malformed has been reported where it was read.
         if !section.is_reported(key) {
-            section.fault(section.source(), key, fault);
+            section.fault(section.source_of(key), key, fault);
         }
     }
     section.finish();

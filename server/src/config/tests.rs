@@ -583,3 +583,111 @@ fn the_example_is_complete_and_true() {
         assert!(example.contains(&line), "{line}");
     }
 }
+
+#[test]
+fn sms_gateways_are_read_in_order_and_their_faults_named() {
+    use crate::delivery::sms::SmsGatewayKind;
+
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "hidden\n").unwrap();
+    let toml = format!(
+        "[sms]
+        callback_url = 'https://a.example:7701/'
+        [[sms.gateways]]
+        name = 'hook'
+        kind = 'webhook'
+        url = 'https://h.example/?to={{to}}&t={{text}}'
+        headers = {{ X-Key = '{{secret}}', Authorization = 'Bearer {{secret}}' }}
+        secret_file = {secret:?}
+        status_failed = 'a, b'
+        [[sms.gateways]]
+        name = 'smsc'
+        kind = 'smpp'
+        address = '127.0.0.1:2775'
+        system_id = 'me'
+        password_file = {secret:?}
+        "
+    );
+    let environment = [
+        ("COUNTERSIGN_SMS__GATEWAYS__0__HEADERS__X_MORE", "b"),
+        ("COUNTERSIGN_SMS__GATEWAYS__1__SOURCE_TON", "5"),
+    ];
+    let loaded = load(&toml, &environment).unwrap();
+    let sms = loaded.config.sms;
+    assert_eq!(sms.callback_url.as_deref(), Some("https://a.example:7701"));
+    let SmsGatewayKind::Webhook(webhook) = &sms.gateways[0].kind else {
+        panic!("{sms:?}");
+    };
+    let headers: Vec<_> = webhook
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(headers, ["Authorization", "X-Key", "x-more"]);
+    assert_eq!(webhook.status.failed, ["a", "b"]);
+    assert_eq!(webhook.status.delivered, ["1"]);
+    assert_eq!(sms.gateways[0].max_in_flight, 50);
+    let SmsGatewayKind::Smpp(smpp) = &sms.gateways[1].kind else {
+        panic!("{sms:?}");
+    };
+    assert_eq!((smpp.source_ton, smpp.source_npi), (Some(5), None));
+    assert_eq!(sms.gateways[1].max_in_flight, 10);
+    let shown = |key: &str| loaded.settings.iter().any(|setting| setting.key == key);
+    assert!(shown("sms.gateways.0.headers.X-Key"));
+    assert!(!format!("{:?}", loaded.settings).contains("hidden"));
+
+    let one = |more: &str| faults(&format!("[[sms.gateways]]\n{more}"), &[]);
+    assert_eq!(
+        one("name = 'a'"),
+        ["c.toml:1: sms.gateways.0.kind: is missing"]
+    );
+    assert_eq!(
+        one("name = 'a'\nkind = 'fax'"),
+        [
+            "c.toml:3: sms.gateways.0.kind: must be one of \"webhook\", \"twilio\", \"smpp\", not \"fax\""
+        ]
+    );
+    assert_eq!(
+        one("kind = 'smpp'\nadress = 'h:1'"),
+        [
+            "c.toml:1: sms.gateways.0.address: is missing",
+            "c.toml:1: sms.gateways.0.name: is missing",
+            "c.toml:1: sms.gateways.0.password_file: is missing",
+            "c.toml:1: sms.gateways.0.system_id: is missing",
+            "c.toml:3: sms.gateways.0.adress: unknown key, did you mean sms.gateways.0.address?",
+        ]
+    );
+    let smpp = format!(
+        "name = 'B'\nkind = 'smpp'\nsystem_id = 'x'\npassword_file = {secret:?}\naddress = '10.0.0.1:1'"
+    );
+    assert_eq!(
+        one(&smpp),
+        [
+            "c.toml:2: sms.gateways.0.name: must be 1 to 32 small letters, digits and dashes",
+            "c.toml:6: sms.gateways.0.address: is beyond loopback: set tls = true, or allow_plaintext = true",
+        ]
+    );
+    let twilio = format!("kind = 'twilio'\naccount_sid = 'AC1'\nauth_token_file = {secret:?}\n");
+    let twice = format!(
+        "name = 'a'\nfrom = 'x'\n{twilio}[[sms.gateways]]\nname = 'a'\nfrom = 'x'\n{twilio}"
+    );
+    assert_eq!(
+        one(&twice),
+        ["c.toml:7: sms.gateways.1.name: \"a\" is there twice"]
+    );
+    fs::write(&secret, "").unwrap();
+    assert_eq!(
+        one(&format!("name = 'a'\nfrom = 'x'\n{twilio}")),
+        [format!(
+            "c.toml:6: sms.gateways.0.auth_token_file: {} is not one line of text",
+            secret.display()
+        )]
+    );
+    assert_eq!(
+        faults("[sms]\ncallback_url = 'http://a.example'", &[]),
+        [
+            "c.toml:2: sms.callback_url: must begin with https:// beyond loopback, unless http.allow_plaintext_beyond_loopback = true is set"
+        ]
+    );
+}

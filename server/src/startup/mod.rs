@@ -422,7 +422,7 @@ fn serve_http(
 }
 
 /// What SMS gateways report over HTTP, on its way to them.
-fn status_callbacks(texts: Arc<SmsGateways>) -> api::http::StatusCallbacks {
+pub fn status_callbacks(texts: Arc<SmsGateways>) -> api::http::StatusCallbacks {
     Arc::new(move |callback| {
         let request = CallbackRequest {
             method: callback.method,

@@ -20,7 +20,7 @@ const LONGEST: usize = 254;
 
 /// A C-octet string: `text` and a zero byte.
 pub(super) fn c_octets<const MOST: usize>(text: &str) -> Option<COctetString<1, MOST>> {
-    COctetString::from_string(format!("{text}\0")).ok()
+    COctetString::from_string(text.to_owned()).ok()
 }
 
 /// Sender: what kind of number it is (sections 5.2.5 and 5.2.6), and itself.

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""The broker's SMS gateways against software nobody here wrote: npm's `smpp`
+as SMSC, Kannel behind the webhook, and Twilio's own request validator.
+
+Usage: run.py PATH-TO-texts
+"""
+
+import pathlib
+import sys
+import tempfile
+
+import kannel_scenarios
+import smpp_scenarios
+import twilio_scenarios
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__)
+        return 2
+    failed = 0
+    modules = (smpp_scenarios, kannel_scenarios, twilio_scenarios)
+    scenarios = [scenario for module in modules for scenario in module.SCENARIOS]
+    for scenario in scenarios:
+        with tempfile.TemporaryDirectory() as directory:
+            directory = pathlib.Path(directory)
+            try:
+                scenario(sys.argv[1], HERE, directory)
+            except Exception as error:
+                failed += 1
+                print(f"FAILED {scenario.__name__}: {error!r}")
+                for log in sorted(directory.glob("*.log")):
+                    print(f"--- {log.name} ---", *log.read_text().splitlines()[-25:], sep="\n")
+            else:
+                print(f"ok {scenario.__name__}")
+    print(f"{len(scenarios) - failed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
