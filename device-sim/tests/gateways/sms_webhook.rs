@@ -65,8 +65,8 @@ async fn query_form_or_json() {
     let shown = gateways.sms().inbox().shown(TO);
     let texts: Vec<_> = shown.iter().map(|one| one.text.as_str()).collect();
     assert_eq!(texts, ["one €", "two\n{é}", "three"]);
-    let received = serde_json::to_string(&gateways.received()).unwrap();
-    assert!(!received.contains(secret), "secrets are not written down");
+    let received = format!("{:?}", gateways.received());
+    assert!(received.contains(TO) && !received.contains(secret));
 }
 
 #[tokio::test]
