@@ -78,7 +78,7 @@ async fn refusals() {
         (json!({ "to": TO }), 400),
         (json!({ "to": "", "text": "x" }), 400),
         (json!({ "to": "0470123456", "text": "x" }), 400),
-        (json!({ "to": "+15005550003", "text": "x" }), 403),
+        (json!({ "to": "+15005550003", "text": "x" }), 422),
         (json!({ "to": "+15005550009", "text": "x" }), 400),
         (json!({ "to": TO, "text": "x", "status_url": "here" }), 400),
         (json!({ "to": TO, "text": "x", "dlr-mask": "all" }), 400),
