@@ -15,30 +15,30 @@ const LONGEST_ANSWER: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No `http://` address.
-    #[error("{0:?} is not a plain http address")]
+    #[error("{0} is not a plain http address")]
     BadAddress(String),
     /// No connection, or it broke.
     #[error("{address}: {cause}")]
     Failed {
-        /// What was asked.
+        /// Who was asked: scheme, host and port. A path may hold a device token.
         address: String,
-        /// Why, with causes.
+        /// Why, in words.
         cause: String,
     },
     /// The answer was not a success.
-    #[error("{address}: {status}: {body}")]
+    #[error("{address} answered {status}{}", if body.is_empty() { String::new() } else { format!(": {body}") })]
     Refused {
-        /// What was asked.
+        /// Who was asked: scheme, host and port. A path may hold a device token.
         address: String,
         /// The status.
         status: StatusCode,
-        /// The beginning of the answer.
+        /// What the answer says about it, if anything.
         body: String,
     },
     /// The answer is not what it should be.
     #[error("{address}: the answer cannot be read: {cause}")]
     Malformed {
-        /// What was asked.
+        /// Who was asked: scheme, host and port. A path may hold a device token.
         address: String,
         /// Why.
         cause: String,
@@ -64,10 +64,7 @@ pub async fn post_json(
 ) -> Result<serde_json::Value, FetchError> {
     let body = send(Method::POST, address, Some(message)).await?;
     let text = read(address, body).await?;
-    serde_json::from_str(&text).map_err(|error| FetchError::Malformed {
-        address: address.to_owned(),
-        cause: error.to_string(),
-    })
+    serde_json::from_str(&text).map_err(|_| FetchError::malformed(address, "it is not JSON"))
 }
 
 /// `GET`s lines without end.
@@ -103,10 +100,7 @@ impl Lines {
                 return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
             }
             if self.read.len() > LONGEST_ANSWER {
-                return Err(FetchError::Malformed {
-                    address: self.address.clone(),
-                    cause: "a line without end".to_owned(),
-                });
+                return Err(FetchError::malformed(&self.address, "a line without end"));
             }
             let Some(frame) = self.body.frame().await else {
                 return Ok(None);
@@ -124,7 +118,7 @@ async fn send(
     address: &str,
     message: Option<&serde_json::Value>,
 ) -> Result<Incoming, FetchError> {
-    let bad = || FetchError::BadAddress(address.to_owned());
+    let bad = || FetchError::BadAddress(shown(address));
     let uri: Uri = address.parse().map_err(|_| bad())?;
     if uri.scheme_str() != Some("http") || uri.host().is_none() {
         return Err(bad());
@@ -149,9 +143,9 @@ async fn send(
     }
     let body = read(address, body).await.unwrap_or_default();
     Err(FetchError::Refused {
-        address: address.to_owned(),
+        address: shown(address),
         status,
-        body: body.chars().take(200).collect(),
+        body: said(&body),
     })
 }
 
@@ -161,15 +155,64 @@ async fn read(address: &str, body: Incoming) -> Result<String, FetchError> {
         .await
         .map_err(|error| failed(address, error.as_ref()))?
         .to_bytes();
-    String::from_utf8(bytes.into()).map_err(|error| FetchError::Malformed {
-        address: address.to_owned(),
-        cause: error.to_string(),
-    })
+    String::from_utf8(bytes.into()).map_err(|_| FetchError::malformed(address, "it is not text"))
 }
 
 fn failed(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchError {
     FetchError::Failed {
-        address: address.to_owned(),
-        cause: crate::phone::with_causes(error),
+        address: shown(address),
+        cause: crate::phone::in_words(error).to_owned(),
+    }
+}
+
+impl FetchError {
+    pub(crate) fn malformed(address: &str, cause: &str) -> Self {
+        Self::Malformed {
+            address: shown(address),
+            cause: cause.to_owned(),
+        }
+    }
+}
+
+/// Scheme, host and port of an address.
+fn shown(address: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            format!("{scheme}://{authority}")
+        }
+        None => address.split('/').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The `error` of an answer in JSON.
+fn said(body: &str) -> String {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let error = body.get("error").and_then(serde_json::Value::as_str);
+    error.unwrap_or_default().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_name_the_server_and_no_path() {
+        // Nobody listens on a port that was just given back.
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}", tcp.local_addr().unwrap());
+        drop(tcp);
+        let address = format!("{server}/devices/SECRET/pushes");
+        let error = get_text(&address).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{server}: connection refused"));
+        for wrong in [
+            "https://h/devices/SECRET",
+            "h/devices/SECRET",
+            "http:///SECRET",
+        ] {
+            let error = get_text(wrong).await.unwrap_err();
+            assert!(!error.to_string().contains("SECRET"), "{error}");
+        }
     }
 }

@@ -71,7 +71,13 @@ pub(super) async fn run(installation: &Installation, language: &str) -> Result<(
             } => if let Some(hand) = &mut hand {
                 hand.handle(event, &mut screen)?;
             },
-            Some(decided) = page.decisions.recv() => page.decided(decided, &mut screen).await?,
+            Some(decided) = page.decisions.recv() => {
+                let decided = decided?;
+                if let Some(hand) = &mut hand {
+                    hand.settle(&decided.challenge_id, &mut screen).await?;
+                }
+                page.decided(decided, &mut screen).await?;
+            }
         }
     }
     screen.card(Vec::new(), true)?;
@@ -93,11 +99,12 @@ async fn enroll(
     screen.say("")?;
     screen.say(&format!("{USER} registers a phone. The page shows:"))?;
     if let Some(code) = qr(&ticket.enrollment_uri, screen.paint().colour) {
-        screen.say(&code)?;
+        screen.say_exactly(&code)?;
     }
     screen.say(&format!("Can't scan? Type {}", ticket.manual_code))?;
-    screen.say(&format!(
-        "Another terminal can be the phone:\n  device-sim phone --enroll '{}'",
+    screen.say("Another terminal can be the phone:")?;
+    screen.say_exactly(&format!(
+        "  device-sim phone --enroll '{}'",
         ticket.enrollment_uri
     ))?;
     let hint = screen
@@ -198,10 +205,9 @@ impl Page {
 
     async fn decided(
         &mut self,
-        decided: Result<Challenge, DemoError>,
+        challenge: Challenge,
         screen: &mut Screen,
     ) -> Result<(), DemoError> {
-        let challenge = decided?;
         let paint = screen.paint();
         let words = match challenge.state() {
             ChallengeState::Approved => paint.green("Notification approved. You are signed in."),

@@ -213,6 +213,15 @@ impl Devices {
         Some(Pushes(receiver))
     }
 
+    /// Whether the phone with this token has its stream of pushes open.
+    pub fn is_connected(&self, token: &str) -> bool {
+        let table = self.table.lock();
+        table.get(token).is_some_and(|device| {
+            let mut connected = device.connected.iter();
+            connected.any(|sender| !sender.is_closed())
+        })
+    }
+
     /// The notifications on the phone's screen, oldest first: of several with the same
     /// `apns-collapse-id` (or `collapse_key`) the last.
     pub fn screen(&self, token: &str) -> Vec<Push> {

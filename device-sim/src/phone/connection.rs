@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::PhoneError;
-use super::error::with_causes;
+use super::failure::in_words;
 
 /// Long enough for a mobile network, short enough for a challenge of a minute.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ pub async fn connect(broker: &str, ca_pem: Option<&str>) -> Result<Channel, Phon
         .await
         .map_err(|error| PhoneError::Unreachable {
             broker: broker.to_owned(),
-            cause: with_causes(&error),
+            cause: in_words(&error).to_owned(),
         })
 }
 
@@ -34,8 +34,8 @@ pub(super) fn connect_lazily(broker: &str, ca_pem: Option<&str>) -> Result<Chann
 }
 
 fn endpoint(broker: &str, ca_pem: Option<&str>) -> Result<Endpoint, PhoneError> {
-    let bad = |error: tonic::transport::Error| PhoneError::BadBrokerAddress(with_causes(&error));
-    let endpoint = Endpoint::from_shared(broker.to_owned()).map_err(bad)?;
+    let endpoint = Endpoint::from_shared(broker.to_owned())
+        .map_err(|_| PhoneError::BadBrokerAddress(format!("{broker:?} is no address")))?;
     let endpoint = match endpoint.uri().scheme_str() {
         Some("http") => endpoint,
         Some("https") => {
@@ -43,7 +43,9 @@ fn endpoint(broker: &str, ca_pem: Option<&str>) -> Result<Endpoint, PhoneError> 
                 Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
                 None => ClientTlsConfig::new().with_enabled_roots(),
             };
-            endpoint.tls_config(tls).map_err(bad)?
+            endpoint.tls_config(tls).map_err(|_| {
+                PhoneError::BadBrokerAddress("the certificates to trust cannot be read".to_owned())
+            })?
         }
         _ => {
             return Err(PhoneError::BadBrokerAddress(format!(

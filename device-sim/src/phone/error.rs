@@ -3,6 +3,8 @@
 use countersign_proto::v1::{ChallengeState, DecisionReason};
 use tonic_types::StatusExt as _;
 
+use super::failure::in_words;
+
 /// Why the phone could not, or would not, do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PhoneError {
@@ -17,7 +19,7 @@ pub enum PhoneError {
     Unreachable {
         /// The broker's address.
         broker: String,
-        /// What the transport said, with its causes.
+        /// Why, in words.
         cause: String,
     },
     /// None of the broker's keys is the one that the QR code named.
@@ -77,6 +79,16 @@ impl PhoneError {
         self.status().map(tonic::Status::code)
     }
 
+    /// The cause alone, where the sentence around it says already that there is no connection.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Unreachable { cause, .. } => cause.clone(),
+            Self::Refused(status) => lost(status).map_or_else(|| self.to_string(), str::to_owned),
+            _ => self.to_string(),
+        }
+    }
+
     /// The stable reason (`google.rpc.ErrorInfo`) of a refused call.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
@@ -117,8 +129,27 @@ fn error_reason(status: &tonic::Status) -> Option<String> {
 }
 
 fn describe(status: &tonic::Status) -> String {
+    if let Some(cause) = lost(status) {
+        return format!("no connection to the broker: {cause}");
+    }
     let reason = error_reason(status).unwrap_or_else(|| format!("{:?}", status.code()));
     format!("the broker refused: {} ({reason})", status.message())
+}
+
+/// Why a status came about on the way, if it is not the broker's own: those name a reason.
+fn lost(status: &tonic::Status) -> Option<&'static str> {
+    use tonic::Code;
+    if error_reason(status).is_some() {
+        return None;
+    }
+    if let Some(source) = std::error::Error::source(status) {
+        return Some(in_words(source));
+    }
+    match status.code() {
+        Code::Cancelled | Code::DeadlineExceeded => Some("no answer in time"),
+        Code::Unavailable | Code::Unknown | Code::Internal => Some("the connection broke"),
+        _ => None,
+    }
 }
 
 /// An error with its causes, on one line.
@@ -134,4 +165,39 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+
+    #[test]
+    fn what_libraries_say_is_not_shown() {
+        let raw = "h2 protocol error: error reading a body from connection";
+        for code in [Code::Unknown, Code::Unavailable, Code::Internal] {
+            let error = PhoneError::from(Status::new(code, raw));
+            let words = "no connection to the broker: the connection broke";
+            assert_eq!(error.to_string(), words);
+            assert_eq!(error.cause(), "the connection broke");
+        }
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = PhoneError::from(Status::from_error(Box::new(refused)));
+        assert_eq!(error.cause(), "connection refused");
+        let error = PhoneError::from(Status::cancelled("Timeout expired"));
+        assert_eq!(error.cause(), "no answer in time");
+    }
+
+    #[test]
+    fn what_the_broker_says_is_shown() {
+        let details = ErrorDetails::with_error_info("STORE_BUSY", "countersign", []);
+        let status = Status::with_error_details(Code::Unavailable, "try again", details);
+        let words = "the broker refused: try again (STORE_BUSY)";
+        assert_eq!(PhoneError::from(status).to_string(), words);
+        let foreign = PhoneError::from(Status::permission_denied("no such ticket"));
+        let words = "the broker refused: no such ticket (PermissionDenied)";
+        assert_eq!(foreign.to_string(), words);
+    }
 }

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{Phone, PhoneError, PhoneEvent, PushMessage, VerifiedChallenge};
-use crate::fetch::get_lines;
+use super::{Phone, PhoneError, PhoneEvent, PushMessage, VerifiedChallenge, renew_push};
+use crate::fetch::{FetchError, Lines, get_lines};
 
 /// First wait before trying again; doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ pub fn feed(phone: Phone, road: Road) -> mpsc::Receiver<Feed> {
         };
         tokio::select! {
             () = sender.closed() => {}
-            () = listen.forever(&road) => {}
+            () = listen.forever(road) => {}
         }
     });
     receiver
@@ -83,6 +83,12 @@ enum Broken {
     Removed,
 }
 
+impl From<FetchError> for Broken {
+    fn from(error: FetchError) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
 impl From<PhoneError> for Broken {
     fn from(error: PhoneError) -> Self {
         let reason = error.reason().unwrap_or_default();
@@ -91,7 +97,7 @@ impl From<PhoneError> for Broken {
         {
             return Self::Removed;
         }
-        Self::Lost(error.to_string())
+        Self::Lost(error.cause())
     }
 }
 
@@ -99,6 +105,10 @@ struct Listener {
     phone: Phone,
     sender: mpsc::Sender<Feed>,
     seen: Mutex<HashMap<String, Seen>>,
+}
+
+fn pushes_to(control: &str, token: &str) -> String {
+    format!("{control}/devices/{token}/pushes")
 }
 
 /// What is remembered of a challenge, so that a sealed push that comes twice,
@@ -111,15 +121,14 @@ struct Seen {
 }
 
 impl Listener {
-    async fn forever(&self, road: &Road) {
+    async fn forever(&self, mut road: Road) {
         let mut wait = FIRST_WAIT;
         loop {
             let mut connected = false;
-            let broken = match road {
+            let broken = match &mut road {
                 Road::Subscribe => self.subscribe(&mut connected).await,
                 Road::Pushes { control, token } => {
-                    let pushes = format!("{control}/devices/{token}/pushes");
-                    self.pushes(&pushes, &mut connected).await
+                    self.pushes(control, token, &mut connected).await
                 }
             };
             if connected {
@@ -175,10 +184,26 @@ impl Listener {
         }
     }
 
-    async fn pushes(&self, address: &str, connected: &mut bool) -> Broken {
-        let mut pushes = match get_lines(address).await {
+    /// The pushes to `token`; to a new one, if the push service does not know it any more. An
+    /// operating system does the same after an app was restored.
+    async fn open(&self, control: &str, token: &mut String) -> Result<Lines, Broken> {
+        match get_lines(&pushes_to(control, token)).await {
+            Err(FetchError::Refused { status, .. }) if status == http::StatusCode::NOT_FOUND => {}
+            other => return Ok(other?),
+        }
+        let Some(push) = self.phone.push() else {
+            return Err(Broken::Lost("no push service is known".to_owned()));
+        };
+        let push = renew_push(control, &push).await?;
+        self.phone.update_push_token(Some(push.clone())).await?;
+        *token = push.token;
+        Ok(get_lines(&pushes_to(control, token)).await?)
+    }
+
+    async fn pushes(&self, control: &str, token: &mut String, connected: &mut bool) -> Broken {
+        let mut pushes = match self.open(control, token).await {
             Ok(pushes) => pushes,
-            Err(error) => return Broken::Lost(error.to_string()),
+            Err(broken) => return broken,
         };
         let mut look_again = interval(LOOK_AGAIN);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +225,7 @@ impl Listener {
                 line = pushes.next() => match line {
                     Ok(Some(push)) => look |= !self.shown_from(&push).await,
                     Ok(None) => return Broken::Lost("the pushes ended".to_owned()),
-                    Err(error) => return Broken::Lost(error.to_string()),
+                    Err(error) => return error.into(),
                 },
                 _ = look_again.tick(), if look => {}
             }

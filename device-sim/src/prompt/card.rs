@@ -5,57 +5,14 @@ use std::time::SystemTime;
 use countersign_proto::v1::ChallengeBody;
 use jiff::tz::TimeZone;
 
+use super::frame::{Colour, Frame, Paint};
 use super::{Dialog, Text, Texts, plain_text, width, wrap};
 use crate::phone::VerifiedChallenge;
 
-/// Widest and narrowest card, borders included.
-const WIDEST: usize = 66;
-const NARROWEST: usize = 24;
 /// Widest column of labels.
 const LABELS: usize = 18;
 /// Lines that one value may take; the whole prompt has to stay in sight.
 const VALUE_LINES: usize = 4;
-
-/// Bold and coloured text, or plain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paint {
-    /// Whether escape sequences (ECMA-48 SGR) are used at all.
-    pub colour: bool,
-}
-
-impl Paint {
-    /// Bold.
-    #[must_use]
-    pub fn bold(self, text: &str) -> String {
-        self.sgr("1", text)
-    }
-
-    /// Dim.
-    #[must_use]
-    pub fn dim(self, text: &str) -> String {
-        self.sgr("2", text)
-    }
-
-    /// Bold red.
-    #[must_use]
-    pub fn red(self, text: &str) -> String {
-        self.sgr("1;31", text)
-    }
-
-    /// Bold green.
-    #[must_use]
-    pub fn green(self, text: &str) -> String {
-        self.sgr("1;32", text)
-    }
-
-    fn sgr(self, code: &str, text: &str) -> String {
-        if self.colour && !text.is_empty() {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-}
 
 /// The prompt as lines of text for a terminal of `columns` columns.
 #[must_use]
@@ -162,49 +119,7 @@ fn moment(body: &ChallengeBody, texts: &Texts, zone: &TimeZone) -> String {
     )
 }
 
-struct Frame {
-    inner: usize,
-    paint: Paint,
-    lines: Vec<String>,
-}
-
-type Colour = fn(Paint, &str) -> String;
-
 impl Frame {
-    fn new(columns: usize, paint: Paint) -> Self {
-        Self {
-            inner: columns.clamp(NARROWEST, WIDEST) - 4,
-            paint,
-            lines: Vec::new(),
-        }
-    }
-
-    fn top(&mut self) {
-        self.lines.push(format!("╭{}╮", "─".repeat(self.inner + 2)));
-    }
-
-    fn bottom(&mut self) {
-        self.lines.push(format!("╰{}╯", "─".repeat(self.inner + 2)));
-    }
-
-    fn empty(&mut self) {
-        self.row("", "");
-    }
-
-    /// `plain` says how wide `shown` is.
-    fn row(&mut self, plain: &str, shown: &str) {
-        let padding = " ".repeat(self.inner.saturating_sub(width(plain)));
-        self.lines.push(format!("│ {shown}{padding} │"));
-    }
-
-    fn text(&mut self, text: &str, colour: Colour) {
-        if !text.is_empty() {
-            for line in wrap(text, self.inner) {
-                self.row(&line, &colour(self.paint, &line));
-            }
-        }
-    }
-
     fn pair(&mut self, left: (&str, Colour), right: (&str, Colour)) {
         let plain = format!("{}    {}", left.0, right.0);
         if width(&plain) > self.inner {
@@ -261,6 +176,7 @@ mod tests {
     use countersign_proto::v1::{Detail, SignInContext};
 
     use super::*;
+    use crate::prompt::frame::{NARROWEST, WIDEST};
 
     const PLAIN: Paint = Paint { colour: false };
 

@@ -78,6 +78,12 @@ impl Handset {
         self.shown.front().map(|shown| &shown.challenge)
     }
 
+    /// Whether there is a prompt for this challenge, in front or behind.
+    #[must_use]
+    pub fn holds(&self, challenge_id: &str) -> bool {
+        self.position(challenge_id).is_some()
+    }
+
     /// A key was pressed.
     pub fn press(&mut self, key: char) -> Typed {
         let Some(shown) = self.shown.front_mut().filter(|shown| !shown.sending) else {

@@ -3,12 +3,16 @@
 
 mod card;
 mod dialog;
+mod frame;
 mod handset;
+mod notification;
 mod plain_text;
 mod texts;
 
-pub use card::{Paint, card};
+pub use card::card;
 pub use dialog::{Answer, Dialog, Press};
+pub use frame::Paint;
 pub use handset::{Handset, Typed};
+pub use notification::notification;
 pub use plain_text::{plain_text, width, wrap};
 pub use texts::{Text, Texts};

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write};
 
-use crate::prompt::Paint;
+use crate::prompt::{Paint, width};
 
 /// Lines that stay, with one card below them that changes. On a terminal the
 /// card is redrawn in its place; elsewhere a changed card is written again
@@ -63,11 +63,27 @@ impl Screen {
         }
     }
 
-    /// Writes a line that stays, above the card.
+    /// Writes a line that stays, above the card. On a terminal it is broken between words.
     ///
     /// # Errors
     /// Standard output is closed.
     pub fn say(&mut self, line: &str) -> std::io::Result<()> {
+        if !self.in_place {
+            return self.say_exactly(line);
+        }
+        let columns = self.columns();
+        let lines: Vec<_> = line
+            .split('\n')
+            .flat_map(|line| broken(line, columns))
+            .collect();
+        self.say_exactly(&lines.join("\n"))
+    }
+
+    /// As [`Screen::say`], for what must stay as it is: a drawing, a command to be copied.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn say_exactly(&mut self, line: &str) -> std::io::Result<()> {
         self.erase()?;
         for line in line.split('\n') {
             self.line(line)?;
@@ -117,6 +133,42 @@ impl Screen {
     }
 }
 
+/// `line` in lines of at most `columns`, broken between words. A word that is longer stays whole;
+/// escape sequences take no room.
+fn broken(line: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut current = String::new();
+    let mut used = 0;
+    for (index, word) in line.split(' ').enumerate() {
+        let room = visible_width(word);
+        if index > 0 {
+            if used + 1 + room > columns && used > 0 {
+                lines.push(std::mem::take(&mut current));
+                used = 0;
+            } else {
+                current.push(' ');
+                used += 1;
+            }
+        }
+        current.push_str(word);
+        used += room;
+    }
+    lines.push(current);
+    lines
+}
+
+/// Columns of text without its escape sequences (ECMA-48 CSI: up to a letter).
+fn visible_width(text: &str) -> usize {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().map_or(0, width);
+    let after = |part: &str| {
+        let end = part.find(|c: char| c.is_ascii_alphabetic());
+        let rest = end.and_then(|end| part.get(end + 1..));
+        rest.map_or(0, width)
+    };
+    first + parts.map(after).sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -157,6 +209,23 @@ mod tests {
         let up = "\u{1b}[2F\u{1b}[J";
         let expected = format!("a\r\n_\r\n{up}a\r\n4\r\n{up}gone\r\na\r\n4\r\n{up}");
         assert_eq!(play(true), expected);
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(broken("one two three", 7), ["one two", "three"]);
+        assert_eq!(broken("", 7), [""]);
+        assert_eq!(broken("  indented words", 11), ["  indented", "words"]);
+        assert_eq!(
+            broken("a countersign://enroll b", 5),
+            ["a", "countersign://enroll", "b"]
+        );
+        let bold = Paint { colour: true }.bold("two");
+        let line = format!("one {bold} three");
+        assert_eq!(
+            broken(&line, 7),
+            [format!("one {bold}"), "three".to_owned()]
+        );
     }
 
     #[test]

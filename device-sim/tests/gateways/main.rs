@@ -8,7 +8,9 @@
 )]
 
 mod apns;
+mod apns_connections;
 mod apns_faults;
+mod apns_tokens;
 mod callback;
 mod client;
 mod control;

@@ -65,8 +65,8 @@ async fn query_form_or_json() {
     let shown = gateways.sms().inbox().shown(TO);
     let texts: Vec<_> = shown.iter().map(|one| one.text.as_str()).collect();
     assert_eq!(texts, ["one €", "two\n{é}", "three"]);
-    let received = serde_json::to_string(&gateways.received()).unwrap();
-    assert!(!received.contains(secret), "secrets are not written down");
+    let received = format!("{:?}", gateways.received());
+    assert!(received.contains(TO) && !received.contains(secret));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn refusals() {
         (json!({ "to": TO }), 400),
         (json!({ "to": "", "text": "x" }), 400),
         (json!({ "to": "0470123456", "text": "x" }), 400),
-        (json!({ "to": "+15005550003", "text": "x" }), 403),
+        (json!({ "to": "+15005550003", "text": "x" }), 422),
         (json!({ "to": "+15005550009", "text": "x" }), 400),
         (json!({ "to": TO, "text": "x", "status_url": "here" }), 400),
         (json!({ "to": TO, "text": "x", "dlr-mask": "all" }), 400),

@@ -153,6 +153,47 @@ async fn a_phone_woken_by_pushes_gets_a_new_token_when_its_own_is_gone() {
 }
 
 #[tokio::test]
+async fn a_running_phone_gets_a_new_token_when_the_gateways_are_restarted() {
+    let broker = FakeBroker::new();
+    let uri = uri(&broker).await;
+    let gateways = Gateways::start(GatewaysConfig::default()).await.unwrap();
+    let control = gateways.control_addr();
+    let address = format!("http://{control}");
+    let arguments = ["--enroll", &uri, "--language", "en", "--gateways", &address];
+    let mut phone = Program::start(&arguments);
+    phone.sees("registered").await;
+    let first = broker.push.lock().clone().unwrap();
+    // Its pushes are open: the restart is noticed.
+    while !gateways.devices().is_connected(&first.token) {
+        tokio::task::yield_now().await;
+    }
+    drop(gateways);
+    phone.sees("No connection to the server").await;
+    let said = phone.seen.last().unwrap();
+    assert!(!said.contains(&first.token), "{said}");
+    let gateways = loop {
+        let config = GatewaysConfig {
+            control,
+            ..GatewaysConfig::default()
+        };
+        match Gateways::start(config).await {
+            Ok(gateways) => break gateways,
+            // The old listener ends at its next turn.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    phone.sees("Connected to the server.").await;
+    let second = broker.push.lock().clone().unwrap();
+    assert_ne!(second.token, first.token);
+    assert!(gateways.devices().connect(&second.token).is_some());
+    challenge(&broker);
+    assert!(gateways.devices().uninstall(&second.token));
+    phone.sees("Approve sign-in?").await;
+    phone.types("q").await;
+    assert_eq!(phone.ends().await, 0);
+}
+
+#[tokio::test]
 async fn a_prompt_is_withdrawn_before_it_is_answered() {
     let broker = FakeBroker::new();
     challenge(&broker);

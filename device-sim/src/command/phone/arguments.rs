@@ -80,15 +80,6 @@ pub enum PushGateway {
 }
 
 impl PushGateway {
-    /// As the control page names it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Apns => "apns",
-            Self::Fcm => "fcm",
-        }
-    }
-
     /// The id of the emulators' own example app.
     #[must_use]
     pub fn example_app(self) -> &'static str {
@@ -124,17 +115,6 @@ pub enum PushEnvironmentArg {
     Production,
     /// Development builds
     Sandbox,
-}
-
-impl PushEnvironmentArg {
-    /// As the control page names it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Sandbox => "sandbox",
-        }
-    }
 }
 
 impl From<PushEnvironmentArg> for PushEnvironment {

@@ -11,6 +11,9 @@ use crate::phone::{Feed, Phone, PhoneError, Road, feed};
 use crate::prompt::{Handset, Text, Texts, Typed, plain_text};
 use crate::terminal::{Key, Keys, Screen};
 
+/// Longest wait for the phone's last words on a prompt that has ended.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Shows prompts and sends answers until the user leaves or the device is
 /// removed.
 pub(super) async fn until_left(
@@ -95,6 +98,25 @@ impl InHand {
             Some(answered) = self.answers.recv() => answered,
             () = tokio::time::sleep(expiry) => Event::Expired,
         }
+    }
+
+    /// Lets the phone have its last word on a challenge that has ended, so that what the caller
+    /// says next stands below it.
+    pub(crate) async fn settle(
+        &mut self,
+        challenge_id: &str,
+        screen: &mut Screen,
+    ) -> Result<(), PhoneCommandError> {
+        let patience = tokio::time::sleep(SETTLE);
+        tokio::pin!(patience);
+        while self.handset.holds(challenge_id) {
+            tokio::select! {
+                event = self.next() => self.handle(event, screen)?,
+                // Pushes get lost.
+                () = &mut patience => break,
+            }
+        }
+        Ok(())
     }
 
     /// Shows what [`InHand::next`] brought.

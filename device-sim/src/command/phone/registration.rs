@@ -1,12 +1,11 @@
 //! A phone from the flags: newly registered, or saved earlier.
 
-use countersign_proto::v1::PushRegistration;
-use serde_json::json;
+use countersign_proto::v1::{Gateway, PushEnvironment, PushRegistration};
 
 use super::PhoneCommandError;
-use super::arguments::{PhoneArgs, PushGateway};
-use crate::fetch::{FetchError, post_json};
-use crate::phone::{EnrollOptions, Phone, Road, Ticket, system_clock};
+use super::arguments::PhoneArgs;
+use crate::fetch::FetchError;
+use crate::phone::{EnrollOptions, Phone, Road, Ticket, renew_push, system_clock};
 
 /// The phone that the flags describe.
 pub(super) async fn registered(args: &PhoneArgs) -> Result<Phone, PhoneCommandError> {
@@ -103,27 +102,13 @@ async fn new_push(args: &PhoneArgs) -> Result<PushRegistration, PhoneCommandErro
         .app_id
         .clone()
         .unwrap_or_else(|| args.gateway.example_app().to_owned());
-    let mut asked = json!({"gateway": args.gateway.name(), "app_id": app_id});
-    if args.gateway == PushGateway::Apns
-        && let Some(asked) = asked.as_object_mut()
-    {
-        asked.insert("environment".to_owned(), json!(args.environment.name()));
-    }
-    let address = format!("{}/devices", control.trim_end_matches('/'));
-    let answer = post_json(&address, &asked).await?;
-    let token = answer
-        .get("token")
-        .and_then(serde_json::Value::as_str)
-        .ok_or_else(|| FetchError::Malformed {
-            address,
-            cause: "there is no token in it".to_owned(),
-        })?;
-    Ok(PushRegistration {
-        gateway: countersign_proto::v1::Gateway::from(args.gateway).into(),
+    let app = PushRegistration {
+        gateway: Gateway::from(args.gateway).into(),
         app_id,
-        environment: countersign_proto::v1::PushEnvironment::from(args.environment).into(),
-        token: token.to_owned(),
-    })
+        environment: PushEnvironment::from(args.environment).into(),
+        token: String::new(),
+    };
+    Ok(renew_push(control, &app).await?)
 }
 
 /// POSIX: `LC_ALL` before `LC_MESSAGES` before `LANG`; `nl_BE.UTF-8` is `nl-BE`.

@@ -220,7 +220,9 @@ impl Sms {
              url = {}\nheaders = {{ content-type = \"application/json\", \
              authorization = \"Bearer {{secret}}\" }}\n\
              body = '{{\"to\":\"{{to}}\",\"text\":\"{{text}}\",\"from\":\"{SENDER}\",\
-             \"status_url\":\"{{status_url}}\"}}'\nsecret_file = {}\nroot_ca_file = {}\n\n",
+             \"status_url\":\"{{status_url}}\"}}'\nstatus_sent = \"sent\"\n\
+             status_delivered = \"delivered\"\nstatus_failed = \"undelivered,failed\"\n\
+             secret_file = {}\nroot_ca_file = {}\n\n",
             quoted(&format!("{}/messages", self.webhook.url())),
             quoted(&self.files.webhook_secret.display().to_string()),
             quoted(&self.files.root_ca.display().to_string()),

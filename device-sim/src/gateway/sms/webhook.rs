@@ -267,9 +267,9 @@ impl Service {
             None => {}
             Some(NumberTrouble::Invalid) => return Err(refusal(400, "not a phone number")),
             Some(NumberTrouble::Unroutable) => return Err(refusal(400, "no route to this number")),
-            Some(NumberTrouble::Forbidden) => return Err(refusal(403, "country not allowed")),
+            Some(NumberTrouble::Forbidden) => return Err(refusal(422, "country not allowed")),
             Some(NumberTrouble::Unsubscribed) => {
-                return Err(refusal(403, "recipient wants no messages"));
+                return Err(refusal(422, "recipient wants no messages"));
             }
             Some(NumberTrouble::NotMobile) => return Err(refusal(400, "not a mobile number")),
         }
