@@ -22,4 +22,5 @@ mod push;
 mod restart;
 mod sealed;
 mod secrets;
+mod users;
 mod withdrawal;
