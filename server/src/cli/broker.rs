@@ -41,7 +41,7 @@ pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failur
     for setting in &loaded.settings {
         let value = json!({
             "key": setting.key,
-            "value": setting.value,
+            "value": json_of(&setting.value),
             "source": setting.source.to_string(),
         });
         out.show(&value, || {
@@ -49,6 +49,16 @@ pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failur
         })?;
     }
     Ok(())
+}
+
+/// A value that is written as TOML.
+fn json_of(value: &str) -> serde_json::Value {
+    toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .and_then(|value| serde_json::to_value(value).ok())
+        // Not TOML after all: as it is shown to people.
+        .unwrap_or_else(|| value.into())
 }
 
 pub(super) fn init(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {

@@ -52,9 +52,10 @@ async fn check_config_prints_what_is_in_force_and_where_it_was_set() {
     assert_eq!(code, 0);
     let printed = lines(&stdout);
     for expected in [
-        json!({"key": "grpc.listen", "value": "\"[::1]:9\"", "source": "COUNTERSIGN_GRPC__LISTEN"}),
-        json!({"key": "public_url", "value": "\"http://[::1]:9\"", "source": "default"}),
-        json!({"key": "log.level", "value": "\"info\"", "source": "default"}),
+        json!({"key": "grpc.listen", "value": "[::1]:9", "source": "COUNTERSIGN_GRPC__LISTEN"}),
+        json!({"key": "public_url", "value": "http://[::1]:9", "source": "default"}),
+        json!({"key": "log.level", "value": "info", "source": "default"}),
+        json!({"key": "limits.max_connections", "value": 8000, "source": "default"}),
     ] {
         assert!(printed.contains(&expected), "{expected}");
     }
