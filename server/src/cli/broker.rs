@@ -15,6 +15,7 @@ use crate::{
     InitReport, Server, StartError,
     clock::Clock,
     config::{Config, ConfigFile, Loaded},
+    store::engine::OpenError,
     telemetry,
 };
 
@@ -81,7 +82,7 @@ fn block_on(
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?
         .block_on(work)
-        .map_err(|error| Failure::failed(chain(&error)))
+        .map_err(|error| not_started(&error))
 }
 
 fn show_key(config: &Config, report: &InitReport, done: &str, out: &Output) -> Result<(), Failure> {
@@ -118,7 +119,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let max_connections = config.limits.max_connections;
     let server = Server::bind(config, Clock::system())
         .await
-        .map_err(|error| Failure::failed(chain(&error)))?;
+        .map_err(|error| not_started(&error))?;
     allow_descriptors(max_connections);
     tracing::info!(
         grpc = %server.grpc_addr(),
@@ -132,6 +133,15 @@ async fn run(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(chain(&error)))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Why the broker did not start, and what helps where there is nothing yet.
+fn not_started(error: &StartError) -> Failure {
+    let mut message = chain(error);
+    if matches!(error, StartError::Open(OpenError::NotInitialised { .. })) {
+        message.push_str(": `countersign init` makes it, with the same configuration");
+    }
+    Failure::failed(message)
 }
 
 /// Descriptors beside the connections: the store, logs, push gateways.

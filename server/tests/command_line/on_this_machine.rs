@@ -84,6 +84,18 @@ async fn completions_and_manual_pages_are_made() {
     }
 }
 
+#[tokio::test]
+async fn serve_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["serve", "recover"] {
+        let mut command = countersign(&[name]);
+        command.env("COUNTERSIGN_DATA_DIR", dir.path());
+        let (code, _, stderr) = parts(command.output().await.unwrap());
+        assert_eq!(code, 1);
+        assert!(stderr.contains("`countersign init` makes it"), "{stderr}");
+    }
+}
+
 /// SIGTERM to a broker that has nothing to do: it says where it listens, ends
 /// by itself and calls that success.
 #[tokio::test]
