@@ -117,6 +117,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
     let max_connections = config.limits.max_connections;
+    let configured = config.clone();
     let server = Server::bind(config, Clock::system())
         .await
         .map_err(|error| not_started(&error))?;
@@ -124,6 +125,9 @@ async fn run(config: Config) -> Result<(), Failure> {
     tracing::info!(
         grpc = %server.grpc_addr(),
         http = %server.http_addr(),
+        data_dir = %configured.data_dir.display(),
+        issuer = configured.issuer_at(server.grpc_addr()),
+        gateways = gateways(&configured),
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
@@ -133,6 +137,31 @@ async fn run(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(chain(&error)))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The gateways that are configured, such as `apns:be.example.app`.
+fn gateways(config: &Config) -> String {
+    let apns = config
+        .push
+        .apns
+        .iter()
+        .map(|app| format!("apns:{}", app.app_id));
+    let fcm = config
+        .push
+        .fcm
+        .iter()
+        .map(|app| format!("fcm:{}", app.project_id));
+    let sms = config
+        .sms
+        .gateways
+        .iter()
+        .map(|gateway| format!("sms:{}", gateway.name));
+    let all: Vec<_> = apns.chain(fcm).chain(sms).collect();
+    if all.is_empty() {
+        "none".to_owned()
+    } else {
+        all.join(" ")
+    }
 }
 
 /// Why the broker did not start, and what helps where there is nothing yet.

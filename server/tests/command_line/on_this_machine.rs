@@ -126,6 +126,12 @@ async fn serve_ends_gracefully_at_sigterm() {
     };
     let grpc: SocketAddr = listening["grpc"].as_str().unwrap().parse().unwrap();
     assert_ne!(grpc.port(), 0);
+    assert_eq!(
+        listening["data_dir"],
+        dir.path().join("data").to_str().unwrap()
+    );
+    assert_eq!(listening["issuer"], format!("http://{grpc}"));
+    assert_eq!(listening["gateways"], "none");
     let pid = serve.id().unwrap().to_string();
     let kill = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(kill.await.unwrap().success());
