@@ -79,6 +79,9 @@ async fn completions_and_manual_pages_are_made() {
         "countersign.1",
         "countersign-serve.1",
         "countersign-key-create.1",
+        "countersign-policy-set.1",
+        "countersign-user-reset.1",
+        "countersign-device-remove.1",
     ] {
         assert!(dir.path().join(page).exists(), "{page}");
     }
