@@ -7,7 +7,9 @@
 //!   refused for want of room, a gateway answering 5xx.
 //! - `info`: a few lines in the life of the process: what was configured, the
 //!   ports bound, certificates reloaded, draining, stopped. Nothing per request.
-//! - `debug`: one line per thing done for a caller, to follow one sign-in.
+//! - `debug`: one line per thing done for a caller, to follow one sign-in, by ids
+//!   that mean nothing elsewhere. Of the broker only: the libraries stay at
+//!   `info`, unless the filter names them.
 //! - `trace`: the insides, of the libraries too; but never those of sled, the
 //!   page store, which would print every record that is written.
 //!
@@ -74,7 +76,20 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     {
         return Err(WANTED.to_owned());
     }
-    EnvFilter::try_new(level).map_err(|error| format!("{WANTED}: {error}"))
+    EnvFilter::try_new(of_the_broker(level)).map_err(|error| format!("{WANTED}: {error}"))
+}
+
+/// `debug` on its own is meant for the broker: what the libraries say at that
+/// level would bury it.
+fn of_the_broker(level: &str) -> String {
+    let parts = level.split(',').map(|part| {
+        if part.trim().eq_ignore_ascii_case("debug") {
+            "info,countersign_server=debug"
+        } else {
+            part
+        }
+    });
+    parts.collect::<Vec<_>>().join(",")
 }
 
 /// Below `info`, sled prints the bytes of what it writes: push tokens, numbers
@@ -101,4 +116,26 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
         .with(layer.with_filter(filter))
         .try_init()
         .map_err(|_| TelemetryError::AlreadySet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_debug_is_for_the_broker() {
+        for (given, used) in [
+            ("debug", "info,countersign_server=debug"),
+            (" DEBUG,h2=debug", "info,countersign_server=debug,h2=debug"),
+            ("info", "info"),
+            ("trace", "trace"),
+            (
+                "warn,countersign_server::delivery=debug",
+                "warn,countersign_server::delivery=debug",
+            ),
+        ] {
+            assert_eq!(of_the_broker(given), used);
+            assert!(filter(given).is_ok(), "{given}");
+        }
+    }
 }

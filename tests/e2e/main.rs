@@ -24,4 +24,5 @@ mod restart;
 mod retention;
 mod sealed;
 mod secrets;
+mod users;
 mod withdrawal;

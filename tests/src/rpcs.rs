@@ -143,6 +143,16 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             (Caller::Admin, request.encode_to_vec())
         }
         ("AdminService", "ListPolicyPresets") => (Caller::Admin, Vec::new()),
+        // These have the same fields. Of Eve nothing is known, and nothing needed.
+        ("AdminService", "GetUser" | "UnlockUser") => {
+            let request = v1::GetUserRequest { tenant_id, user_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
+        ("AdminService", "LockUser" | "ResetUser") => {
+            let user_id = "eve".to_owned();
+            let request = v1::LockUserRequest { tenant_id, user_id };
+            (Caller::Admin, request.encode_to_vec())
+        }
         ("AdminService", "ListDevices") => {
             let request = v1::ListDevicesRequest { tenant_id, user_id };
             (Caller::Admin, request.encode_to_vec())
@@ -280,7 +290,7 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
             .into_iter()
             .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
             .collect(),
-        "ListDevices" => tenants
+        "ListDevices" | "GetUser" | "LockUser" | "UnlockUser" | "ResetUser" => tenants
             .into_iter()
             .map(|tenant_id| {
                 let user_id = "tom".into();

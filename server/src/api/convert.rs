@@ -343,6 +343,7 @@ pub(super) fn signing_key(key: &SigningKey, turn: Turn) -> v1::SigningKey {
             Turn::Next => v1::SigningKeyState::Next,
             Turn::Current => v1::SigningKeyState::Current,
             Turn::Retired => v1::SigningKeyState::Retired,
+            Turn::Overtaken => v1::SigningKeyState::Overtaken,
         }
         .into(),
         create_time: Some(timestamp(key.create_time)),

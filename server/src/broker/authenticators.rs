@@ -318,12 +318,13 @@ impl Broker {
         match changed {
             AccountChanged::Done {
                 account,
-                event: _,
+                event,
                 ended,
                 dropped,
                 devices,
                 range_alarm,
             } => {
+                tracing::debug!(%tenant, ?event, ended = ended.len(), "account changed");
                 self.note_range_alarm(range_alarm, &tenant);
                 for device in devices {
                     self.hub.close(device);

@@ -110,12 +110,20 @@ impl Broker {
                 range_alarm,
             } => {
                 self.metrics.created();
+                tracing::debug!(
+                    tenant = %tenant.id,
+                    challenge = %challenge.id,
+                    method = ?challenge.method,
+                    devices = challenge.deliveries.len(),
+                    superseded = superseded.len(),
+                    "challenge created"
+                );
                 self.note_range_alarm(range_alarm, &tenant.id);
                 for old in &superseded {
                     self.withdraw(old);
                 }
-                if let Some(outcome) = &challenge.outcome {
-                    self.metrics.decided(outcome);
+                if challenge.outcome.is_some() {
+                    self.count_decision(&challenge);
                 } else {
                     self.offer(&challenge, &signed);
                 }

@@ -129,6 +129,7 @@ impl Broker {
             expire_time: ticket.expire_time,
         };
         self.store.add_ticket(ticket, caller.by.clone()).await?;
+        tracing::debug!(tenant = %caller.tenant, enrollment = %issued.id, "ticket made");
         Ok(issued)
     }
 
@@ -238,6 +239,12 @@ impl Broker {
             Redeemed::Refused => Err(BrokerError::TicketRefused),
             Redeemed::TooManyDevices => Err(BrokerError::TooManyDevices),
             Redeemed::Registered { device, issued } => {
+                tracing::debug!(
+                    tenant = %device.tenant,
+                    device = %device.id,
+                    platform = ?device.platform,
+                    "device registered"
+                );
                 let tenant = self
                     .store
                     .tenant(device.tenant)

@@ -192,6 +192,21 @@ impl Broker {
         for delivery in &challenge.deliveries {
             self.hub.send(delivery.device, &event);
         }
+        self.count_decision(challenge);
+    }
+
+    /// Counts a decision, and leaves a line to follow it by.
+    pub(crate) fn count_decision(&self, challenge: &Challenge) {
+        let Some(outcome) = &challenge.outcome else {
+            return;
+        };
+        tracing::debug!(
+            tenant = %challenge.tenant,
+            challenge = %challenge.id,
+            state = ?outcome.state,
+            reason = ?outcome.reason,
+            "challenge decided"
+        );
         self.metrics.decided(outcome);
     }
 }

@@ -81,7 +81,10 @@ impl Broker {
                 caller.by.clone(),
             );
             match replaced.await? {
-                Replaced::Done(policy) => return Ok(*policy),
+                Replaced::Done(policy) => {
+                    tracing::debug!(tenant = %id, version = policy.version, "policy changed");
+                    return Ok(*policy);
+                }
                 Replaced::NotFound => return Err(BrokerError::NotFound("tenant")),
                 Replaced::VersionChanged(version) if expected.is_some() => {
                     return Err(BrokerError::VersionChanged { version });

@@ -215,9 +215,17 @@ pub(super) struct KeyCommand {
 pub(super) enum KeyAction {
     /// Make an API key; it is shown this once
     Create {
-        /// The organisation it is for; without it, the whole installation (admin keys only)
-        #[arg(long, value_name = "TENANT_ID", required_if_eq("role", "idp"))]
+        /// The organisation it is for
+        #[arg(
+            long,
+            value_name = "TENANT_ID",
+            required_unless_present = "installation",
+            required_if_eq("role", "idp")
+        )]
         tenant: Option<String>,
+        /// For the whole installation, with all its organisations (admin keys only)
+        #[arg(long, conflicts_with = "tenant")]
+        installation: bool,
         /// What it may do
         #[arg(long, value_enum)]
         role: Role,
@@ -233,8 +241,12 @@ pub(super) enum KeyAction {
     },
     /// Make an API key useless at once
     Revoke {
-        /// The part of the key between its first two underscores
+        /// The part of the key between its first two underscores; the whole key does as well, but
+        /// then other users of this machine can see it while the command runs
         api_key_id: String,
+        /// Don't ask whether it is meant
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 

@@ -15,6 +15,7 @@ use crate::{
     InitReport, Server, StartError,
     clock::Clock,
     config::{Config, ConfigFile, Loaded},
+    store::engine::OpenError,
     telemetry,
 };
 
@@ -41,7 +42,7 @@ pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failur
     for setting in &loaded.settings {
         let value = json!({
             "key": setting.key,
-            "value": setting.value,
+            "value": json_of(&setting.value),
             "source": setting.source.to_string(),
         });
         out.show(&value, || {
@@ -49,6 +50,16 @@ pub(super) fn check_config(args: &ConfigArgs, out: &Output) -> Result<(), Failur
         })?;
     }
     Ok(())
+}
+
+/// A value that is written as TOML.
+fn json_of(value: &str) -> serde_json::Value {
+    toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .and_then(|value| serde_json::to_value(value).ok())
+        // Not TOML after all: as it is shown to people.
+        .unwrap_or_else(|| value.into())
 }
 
 pub(super) fn init(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
@@ -71,7 +82,7 @@ fn block_on(
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?
         .block_on(work)
-        .map_err(|error| Failure::failed(chain(&error)))
+        .map_err(|error| not_started(&error))
 }
 
 fn show_key(config: &Config, report: &InitReport, done: &str, out: &Output) -> Result<(), Failure> {
@@ -106,13 +117,17 @@ async fn run(config: Config) -> Result<(), Failure> {
     let signals = Signals::listen()
         .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
     let max_connections = config.limits.max_connections;
+    let configured = config.clone();
     let server = Server::bind(config, Clock::system())
         .await
-        .map_err(|error| Failure::failed(chain(&error)))?;
+        .map_err(|error| not_started(&error))?;
     allow_descriptors(max_connections);
     tracing::info!(
         grpc = %server.grpc_addr(),
         http = %server.http_addr(),
+        data_dir = %configured.data_dir.display(),
+        issuer = configured.issuer_at(server.grpc_addr()),
+        gateways = gateways(&configured),
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
@@ -122,6 +137,40 @@ async fn run(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(chain(&error)))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The gateways that are configured, such as `apns:be.example.app`.
+fn gateways(config: &Config) -> String {
+    let apns = config
+        .push
+        .apns
+        .iter()
+        .map(|app| format!("apns:{}", app.app_id));
+    let fcm = config
+        .push
+        .fcm
+        .iter()
+        .map(|app| format!("fcm:{}", app.project_id));
+    let sms = config
+        .sms
+        .gateways
+        .iter()
+        .map(|gateway| format!("sms:{}", gateway.name));
+    let all: Vec<_> = apns.chain(fcm).chain(sms).collect();
+    if all.is_empty() {
+        "none".to_owned()
+    } else {
+        all.join(" ")
+    }
+}
+
+/// Why the broker did not start, and what helps where there is nothing yet.
+fn not_started(error: &StartError) -> Failure {
+    let mut message = chain(error);
+    if matches!(error, StartError::Open(OpenError::NotInitialised { .. })) {
+        message.push_str(": `countersign init` makes it, with the same configuration");
+    }
+    Failure::failed(message)
 }
 
 /// Descriptors beside the connections: the store, logs, push gateways.

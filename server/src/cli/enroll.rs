@@ -69,9 +69,11 @@ fn show_ticket(
         format!(
             "Scan this with the phone of {}:\n\n{code}\n\
              Can't scan? Type this code: {}\n\
+             On the phone itself, open: {}\n\
              Good until {}.{waiting}",
             printable(&command.user),
             printable(&ticket.manual_code),
+            printable(&ticket.enrollment_uri),
             time(ticket.expire_time),
         )
     })?;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{self, KeyAction, KeyCommand},
+    confirm::confirm,
     failure::Failure,
     output::{Output, table},
     remote,
@@ -16,7 +17,12 @@ use super::{
 pub(super) async fn run(command: KeyCommand, out: &Output) -> Result<(), Failure> {
     let mut client = remote::admin(&command.admin).await?;
     match command.action {
-        KeyAction::Create { tenant, role, name } => {
+        KeyAction::Create {
+            tenant,
+            role,
+            name,
+            installation: _,
+        } => {
             let role = match role {
                 arguments::Role::Idp => Role::Idp,
                 arguments::Role::Admin => Role::Admin,
@@ -61,7 +67,12 @@ pub(super) async fn run(command: KeyCommand, out: &Output) -> Result<(), Failure
                 out.raw(table(heading, &rows).as_bytes())?;
             }
         }
-        KeyAction::Revoke { api_key_id } => {
+        KeyAction::Revoke { api_key_id, yes } => {
+            let api_key_id = id_of(&api_key_id)?.to_owned();
+            confirm(
+                yes,
+                &format!("Revoke API key {api_key_id}? Whoever uses it is refused at once."),
+            )?;
             let request = RevokeApiKeyRequest { api_key_id };
             let answer = client.revoke_api_key(request).await?.into_inner();
             let key = answer.key.ok_or_else(incomplete)?;
@@ -69,6 +80,19 @@ pub(super) async fn run(command: KeyCommand, out: &Output) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+/// The id, where the whole key was given. A key is not repeated in an error.
+fn id_of(given: &str) -> Result<&str, Failure> {
+    let Some(rest) = given.strip_prefix("csk_") else {
+        return Ok(given);
+    };
+    match rest.split_once('_') {
+        Some((id, _)) if !id.is_empty() => Ok(id),
+        Some(_) | None => Err(Failure::usage(
+            "that begins like an API key but is none (csk_<id>_<secret>)",
+        )),
+    }
 }
 
 fn role(key: &ApiKey) -> &'static str {

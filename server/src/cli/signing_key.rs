@@ -53,6 +53,7 @@ fn state(key: &SigningKey) -> &'static str {
         SigningKeyState::Next => "next",
         SigningKeyState::Current => "current",
         SigningKeyState::Retired => "retired",
+        SigningKeyState::Overtaken => "overtaken",
         SigningKeyState::Unspecified => "unspecified",
     }
 }

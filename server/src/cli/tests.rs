@@ -98,10 +98,14 @@ fn commands_are_understood_with_flags_before_and_after() {
         command.action,
         KeyAction::Create { tenant: Some(tenant), role: Role::Idp, .. } if tenant == "t"
     ));
-    assert!(parse("countersign key create --role admin").is_ok());
+    assert!(parse("countersign key create --role admin --installation").is_ok());
+    assert!(parse("countersign key create --role admin --tenant t").is_ok());
     for faulty in [
         "countersign",
         "countersign key create --role idp",
+        "countersign key create --role idp --installation",
+        "countersign key create --role admin",
+        "countersign key create --role admin --tenant t --installation",
         "countersign key create --role root",
         "countersign tenant create",
         "countersign tenant create x --number-digits 7",

@@ -39,6 +39,8 @@ pub enum Turn {
     Current,
     /// No longer signing; still verifies.
     Retired,
+    /// Never signed, and never will: a newer key's time comes no later.
+    Overtaken,
 }
 
 /// Position of the key that signs at `now`: the newest of those whose time has
@@ -57,9 +59,50 @@ pub fn current(keys: &[SigningKey], now: Timestamp) -> Option<usize> {
 /// Where the key at `index` stands at `now`.
 #[must_use]
 pub fn turn(keys: &[SigningKey], index: usize, now: Timestamp) -> Turn {
-    match current(keys, now) {
+    let current = current(keys, now);
+    if current == Some(index) {
+        return Turn::Current;
+    }
+    let mut newer = keys.iter().skip(index.saturating_add(1));
+    let overtaken = keys
+        .get(index)
+        .is_some_and(|key| newer.any(|newer| newer.activate_time <= key.activate_time));
+    match current {
+        _ if overtaken => Turn::Overtaken,
         Some(current) if index < current => Turn::Retired,
-        Some(current) if index == current => Turn::Current,
         Some(_) | None => Turn::Next,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(activate_time: u64) -> SigningKey {
+        SigningKey {
+            key_id: String::new(),
+            public_key: [0; 32],
+            sealed_seed: Vec::new(),
+            create_time: Timestamp::default(),
+            activate_time: Timestamp::from_millis(activate_time),
+            succession: None,
+        }
+    }
+
+    fn turns(keys: &[SigningKey], now: u64) -> Vec<Turn> {
+        (0..keys.len())
+            .map(|index| turn(keys, index, Timestamp::from_millis(now)))
+            .collect()
+    }
+
+    #[test]
+    fn a_key_that_is_overtaken_never_signs() {
+        use Turn::{Current, Next, Overtaken, Retired};
+        let keys = [key(10), key(90), key(50), key(70)];
+        assert_eq!(turns(&keys, 20), [Current, Overtaken, Next, Next]);
+        assert_eq!(turns(&keys, 60), [Retired, Overtaken, Current, Next]);
+        assert_eq!(turns(&keys, 99), [Retired, Overtaken, Retired, Current]);
+        // Before the first key's time it signs all the same.
+        assert_eq!(turns(&keys, 5), [Current, Overtaken, Next, Next]);
     }
 }

@@ -17,6 +17,7 @@ async fn enroll_shows_the_code_and_waits_for_the_phone() {
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.contains("\u{1b}[30;107m"), "{stdout}");
     assert!(stdout.contains("Type this code: AAAA-BBBB-CCCC-DDDD\n"));
+    assert!(stdout.contains("On the phone itself, open: countersign://enroll?t=1\n"));
     assert!(stdout.contains("Good until 1970-01-01T00:10:00Z."));
     assert!(
         stdout.ends_with("\"Tom's iPhone\" (iOS) is registered for tom: authenticator id d1\n")

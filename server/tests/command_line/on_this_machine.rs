@@ -52,9 +52,10 @@ async fn check_config_prints_what_is_in_force_and_where_it_was_set() {
     assert_eq!(code, 0);
     let printed = lines(&stdout);
     for expected in [
-        json!({"key": "grpc.listen", "value": "\"[::1]:9\"", "source": "COUNTERSIGN_GRPC__LISTEN"}),
-        json!({"key": "public_url", "value": "\"http://[::1]:9\"", "source": "default"}),
-        json!({"key": "log.level", "value": "\"info\"", "source": "default"}),
+        json!({"key": "grpc.listen", "value": "[::1]:9", "source": "COUNTERSIGN_GRPC__LISTEN"}),
+        json!({"key": "public_url", "value": "http://[::1]:9", "source": "default"}),
+        json!({"key": "log.level", "value": "info", "source": "default"}),
+        json!({"key": "limits.max_connections", "value": 8000, "source": "default"}),
     ] {
         assert!(printed.contains(&expected), "{expected}");
     }
@@ -78,8 +79,23 @@ async fn completions_and_manual_pages_are_made() {
         "countersign.1",
         "countersign-serve.1",
         "countersign-key-create.1",
+        "countersign-policy-set.1",
+        "countersign-user-reset.1",
+        "countersign-device-remove.1",
     ] {
         assert!(dir.path().join(page).exists(), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn serve_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["serve", "recover"] {
+        let mut command = countersign(&[name]);
+        command.env("COUNTERSIGN_DATA_DIR", dir.path());
+        let (code, _, stderr) = parts(command.output().await.unwrap());
+        assert_eq!(code, 1);
+        assert!(stderr.contains("`countersign init` makes it"), "{stderr}");
     }
 }
 
@@ -113,6 +129,12 @@ async fn serve_ends_gracefully_at_sigterm() {
     };
     let grpc: SocketAddr = listening["grpc"].as_str().unwrap().parse().unwrap();
     assert_ne!(grpc.port(), 0);
+    assert_eq!(
+        listening["data_dir"],
+        dir.path().join("data").to_str().unwrap()
+    );
+    assert_eq!(listening["issuer"], format!("http://{grpc}"));
+    assert_eq!(listening["gateways"], "none");
     let pid = serve.id().unwrap().to_string();
     let kill = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(kill.await.unwrap().success());

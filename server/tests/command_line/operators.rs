@@ -68,7 +68,7 @@ async fn operators_commands_ask_the_broker_and_print_json() {
             })],
         ),
         (
-            &["key", "revoke", "k1"],
+            &["key", "revoke", "csk_k1_secret", "--yes"],
             "RevokeApiKeyRequest { api_key_id: \"k1\" }",
             vec![json!({
                 "api_key_id": "k1", "tenant_id": "t1", "role": "idp", "display_name": "sign-in page",

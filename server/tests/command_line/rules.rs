@@ -201,6 +201,34 @@ async fn what_cannot_be_undone_wants_a_yes() {
 }
 
 #[tokio::test]
+async fn a_key_is_revoked_by_its_id_or_as_a_whole_and_never_shown() {
+    let broker = Real::start().await;
+    for whole in [false, true] {
+        let made = broker
+            .json(&["key", "create", "--role", "admin", "--installation"])
+            .await;
+        let key = made[0]["api_key"].as_str().unwrap();
+        let id = made[0]["api_key_id"].as_str().unwrap();
+        let named = if whole { key } else { id };
+        let (code, stdout, stderr) = broker.run(&["key", "revoke", named]).await;
+        assert_eq!((code, stdout.as_str()), (2, ""));
+        assert!(!stderr.contains(key), "{stderr}");
+        let done = broker.text(&["key", "revoke", named, "--yes"]).await;
+        assert_eq!(done, format!("Revoked {id}\n"));
+        let (code, _, _) = broker.run_as(key, &["tenant", "list"]).await;
+        assert_eq!(code, 77);
+    }
+    for odd in ["csk_secret", "csk__secret"] {
+        let (code, _, stderr) = broker.run(&["key", "revoke", odd, "--yes"]).await;
+        assert_eq!(code, 2);
+        assert!(
+            !stderr.contains("secret\n") && !stderr.contains(odd),
+            "{stderr}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn people_are_locked_unlocked_and_reset() {
     let broker = Real::start().await;
     broker.json(&["tenant", "create", "Eagle"]).await;
