@@ -312,19 +312,10 @@ pub fn head_body(issuer: &str, chain: &Chain, now: Timestamp) -> Vec<u8> {
 
 /// Which entries an export has in full, so that none can be passed off as
 /// somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     entries: u64,
     digest: [u8; 32],
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self {
-            entries: 0,
-            digest: [0; 32],
-        }
-    }
 }
 
 impl Places {
