@@ -45,7 +45,7 @@ impl News {
 
     pub(crate) fn tell(&self, sequence: u64) {
         self.last.send_replace(sequence);
-        if sequence % ENTRIES_PER_HEAD == 0 {
+        if sequence.is_multiple_of(ENTRIES_PER_HEAD) {
             self.head_due.notify_one();
         }
     }

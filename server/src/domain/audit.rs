@@ -312,19 +312,10 @@ pub fn head_body(issuer: &str, chain: &Chain, now: Timestamp) -> Vec<u8> {
 
 /// Which entries an export has in full, so that none can be passed off as
 /// somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     entries: u64,
     digest: [u8; 32],
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self {
-            entries: 0,
-            digest: [0; 32],
-        }
-    }
 }
 
 impl Places {
@@ -379,4 +370,77 @@ pub fn seal_body(header: &ExportHeader, places: &Places) -> Vec<u8> {
             .collect(),
     }
     .encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+
+    /// Text in quotes that looks like an action, `noun.verb`, where entries are made.
+    fn actions_in(source: &str, found: &mut BTreeSet<String>) {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for text in code.split('"').skip(1).step_by(2) {
+            let is_word = |part: &str| {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            };
+            if let Some((noun, verb)) = text.split_once('.')
+                && is_word(noun)
+                && is_word(verb)
+            {
+                found.insert(text.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_action_is_in_the_table() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut folders = vec![root.join("store/embedded"), root.join("broker")];
+        let mut found = BTreeSet::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.ends_with("tests") && !path.ends_with("golden") {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "rs") {
+                    actions_in(&std::fs::read_to_string(path).unwrap(), &mut found);
+                }
+            }
+        }
+        // Fields of requests, which look the same.
+        found.retain(|text| !text.starts_with("context.") && !text.starts_with("body."));
+        let table: BTreeSet<String> = ACTIONS
+            .iter()
+            .map(|(action, _)| (*action).to_owned())
+            .collect();
+        let missing: Vec<_> = found.difference(&table).collect();
+        assert!(missing.is_empty(), "not in ACTIONS: {missing:?}");
+        let unused: Vec<_> = table.difference(&found).collect();
+        assert!(
+            unused.is_empty(),
+            "in ACTIONS, but never written: {unused:?}"
+        );
+    }
+
+    /// Entries of the first version: no user, no salt.
+    #[test]
+    fn the_first_version_is_read() {
+        let content = [
+            &[0x08, 0xfb, 0xe2, 0xac, 0x9e, 0xb7, 0x33][..],
+            &[0x1a, 6],
+            b"broker",
+            &[0x2a, 17],
+            b"challenge.decided",
+        ]
+        .concat();
+        let told = Told::read(&content).unwrap();
+        assert_eq!(told.time.as_millis(), 1_767_174_254_971);
+        assert_eq!((told.actor.as_str(), told.tenant), ("broker", None));
+        assert_eq!(told.user, "");
+        assert_eq!(Told::read(&[0xff]), None);
+        assert_eq!(Told::read(&[0x12, 1, 0]), None, "a tenant of one byte");
+    }
 }

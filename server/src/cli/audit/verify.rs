@@ -131,7 +131,7 @@ fn keys(what: &VerifyArgs) -> Result<Keys, Failure> {
     let mut keys = match &what.jwks {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-            let set = serde_json::from_str(&text)
+            serde_json::from_str(&text)
                 .ok()
                 .and_then(|set| key_set(&set))
                 .ok_or_else(|| {
@@ -139,8 +139,7 @@ fn keys(what: &VerifyArgs) -> Result<Keys, Failure> {
                         "{} is no JSON Web Key Set with Ed25519 keys",
                         path.display()
                     ))
-                })?;
-            set
+                })?
         }
         None => {
             let mut first = String::new();

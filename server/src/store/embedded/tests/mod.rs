@@ -10,6 +10,7 @@
 mod audit;
 mod golden;
 mod own;
+mod space;
 
 use std::sync::Arc;
 

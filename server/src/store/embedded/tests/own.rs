@@ -145,3 +145,72 @@ async fn an_outcome_that_can_not_be_noted_is_not_noted_by_half() {
         .unwrap();
     assert!(left.is_some());
 }
+
+/// What an earlier version stored has no index row: it gets one, in steps, and
+/// leaves like the rest.
+#[tokio::test]
+async fn what_was_stored_before_leaves_as_well() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let mut store: Arc<dyn Store> = embedded.clone();
+    let (tenant, tom) = (tenant_id(), user("tom"));
+    let phone = [enrolled(&store, tenant, &tom, None).await];
+    let mut ids = Vec::new();
+    for n in 0..600_u16 {
+        let mut new = question(tenant, &tom, &phone, second(2));
+        let mut request = [0; 16];
+        request[..2].copy_from_slice(&n.to_be_bytes());
+        new.idempotency = Some((request, [1; 32]));
+        ids.push(created(store.create(new).await.unwrap()).id);
+    }
+    // As the earlier version left it.
+    loop {
+        let step = embedded.write(|tx, _| {
+            let rows = tx.scan_prefix(b"R", None, 500);
+            for (key, _) in &rows {
+                tx.delete(key.clone());
+            }
+            Ok(rows.len())
+        });
+        if step.await.unwrap() == 0 {
+            break;
+        }
+    }
+    drop(embedded);
+    let none = store.remove_challenges(second(99), second(99)).await;
+    assert_eq!(none.unwrap(), crate::store::Left::default());
+    let mut steps = 0;
+    while !store.index_for_removal().await.unwrap() {
+        steps += 1;
+        store.close().await.unwrap();
+        drop(store);
+        store = Arc::new(dir.store());
+    }
+    assert!(steps >= 4, "{steps}");
+    let mut count = 0;
+    loop {
+        let left = store.remove_challenges(second(99), second(99)).await;
+        let left = left.unwrap();
+        count += left.count;
+        if !left.more {
+            break;
+        }
+    }
+    // The last one is pending, and can still be asked for.
+    assert_eq!(count, 599);
+    assert_eq!(open_ids(&store, tenant, &tom, second(3)).await.len(), 1);
+    let tickets = store.remove_tickets(second(9999), second(99)).await;
+    assert_eq!(tickets.unwrap().count, 1);
+    let embedded = {
+        store.close().await.unwrap();
+        drop(store);
+        dir.store()
+    };
+    let left = embedded.engine.read(|rows| {
+        [b"I", b"C", b"B", b"Q", b"q", b"o"].map(|prefix| rows.scan_prefix(prefix, None, 999).len())
+    });
+    // An idempotency key leaves by the time of its request.
+    assert_eq!(left.await.unwrap(), [0, 1, 1, 0, 0, 0]);
+    // Once is enough.
+    assert!(embedded.index_for_removal().await.unwrap());
+}
