@@ -490,7 +490,8 @@ impl Challenge {
         rules: &Policy,
         now: Timestamp,
     ) -> Result<(), CodeRefusal> {
-        if !account.can_answer_by(method, rules) {
+        let with_text = method == Method::Sms;
+        if with_text != order.is_some() || !account.can_answer_by(method, rules) {
             return Err(CodeRefusal::NoAuthenticator);
         }
         if let Some(order) = order {
@@ -511,8 +512,6 @@ impl Challenge {
                 update_time: now,
                 pushed: false,
             });
-        } else if method == Method::Sms {
-            return Err(CodeRefusal::NoAuthenticator);
         }
         self.method = method;
         self.fallback_time = None;

@@ -27,6 +27,9 @@ fn challenge(number: &str) -> Challenge {
         number: number.into(),
         create_time: Timestamp::from_millis(0),
         expire_time: Timestamp::from_millis(60_000),
+        prompt_expire_time: Timestamp::from_millis(60_000),
+        fallback_time: None,
+        codes: Codes::new(&crate::domain::policy::Policy::default().codes),
         collapse_id: "c".into(),
         deliveries: (0..3)
             .map(|n| Delivery {
@@ -73,6 +76,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Supersede),
         (0_u8..5).prop_map(|n| Event::DeviceGone(device(n))),
         Just(Event::NobodyListens),
+        Just(Event::LockOut),
+        Just(Event::NothingLeft),
     ]
 }
 

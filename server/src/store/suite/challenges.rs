@@ -65,7 +65,7 @@ pub(in crate::store) async fn of_many_events_one_decides(place: &dyn Place) {
                     told.push(challenge);
                 }
             }
-            (Decided::NotFound, _) => panic!("not found"),
+            (Decided::NotFound | Decided::PromptExpired, _) => panic!("not found"),
         }
     }
     for challenge in told {
@@ -186,7 +186,7 @@ pub(in crate::store) async fn a_superseded_challenge_or_an_answered_one(place: &
                     (Final::Cancelled, Reason::Superseded)
                 );
             }
-            Decided::NotFound => panic!("not found"),
+            Decided::NotFound | Decided::PromptExpired => panic!("not found"),
         }
         assert_eq!(
             open_ids(&store, tenant, &tom, second(4)).await,

@@ -122,6 +122,7 @@ pub(in crate::store) async fn a_refused_request_leaves_nothing_behind(place: &dy
     let Created::New {
         challenge,
         superseded,
+        ..
     } = store.create(repeat(now)).await.unwrap()
     else {
         panic!("refused")

@@ -55,7 +55,7 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
                 assert_eq!(told, end);
                 assert!(is_expired(&end));
             }
-            Decided::NotFound => panic!("not found"),
+            Decided::NotFound | Decided::PromptExpired => panic!("not found"),
         }
     }
     // Either can come first.

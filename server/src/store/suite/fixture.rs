@@ -16,21 +16,30 @@ use countersign_proto::{
 
 use crate::{
     domain::{
+        account::{Account, AccountChange, Phone},
         api_key::ApiKeyId,
         audit::{Actor, By},
         challenge::{
             Challenge, Delivery, DeliveryState, DeviceProof, Event, Method, Outcome, Road,
             SignedBody,
         },
+        code::{CodeHash, CodeOrder, Codes, SentCode},
         device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
-        ids::{ChallengeId, DeviceId, EnrollmentId, IdRandom, PushId, TenantId, UserId},
-        policy::PendingLimit,
+        ids::{
+            AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, IdRandom, PushId, TenantId,
+            TextId, UserId,
+        },
+        policy::{self, PendingLimit, Policy},
         push::{PushJob, PushKind},
         response::{Answer, Choice, UserVerification},
+        tenant::Tenant,
+        text::{TextJob, TextPurpose},
         ticket::{Ticket, TicketCode, TicketState},
         time::Timestamp,
     },
-    store::{Created, Decided, NewChallenge, Redeemed, Store},
+    store::{
+        AccountChanged, Created, Decided, GoOn, Guessed, NewChallenge, Redeemed, Store, WentOn,
+    },
 };
 
 /// When everything here begins.
@@ -198,6 +207,9 @@ pub(in crate::store) fn question(
             number: "42".into(),
             create_time: now,
             expire_time,
+            prompt_expire_time: expire_time,
+            fallback_time: None,
+            codes: Codes::new(&Policy::default().codes),
             collapse_id: format!("collapse-{id}"),
             deliveries: devices
                 .iter()
@@ -220,6 +232,7 @@ pub(in crate::store) fn question(
         idempotency: None,
         pending_limit: PendingLimit::Supersede,
         pushes,
+        code: None,
         by: by(),
     }
 }
@@ -322,4 +335,210 @@ pub(in crate::store) async fn open_ids(
 ) -> BTreeSet<ChallengeId> {
     let open = store.pending_of(tenant, user, now).await.unwrap();
     open.iter().map(|(challenge, _)| challenge.id).collect()
+}
+
+/// Rules by which numbers in Belgium may be texted.
+pub(in crate::store) fn texting() -> Policy {
+    Policy {
+        sms: policy::Sms {
+            countries: vec!["BE".into()],
+            ..policy::Sms::default()
+        },
+        ..Policy::default()
+    }
+}
+
+/// Adds an organisation with these rules.
+pub(in crate::store) async fn organisation(store: &Arc<dyn Store>, policy: Policy) -> TenantId {
+    let id = tenant_id();
+    let tenant = Tenant {
+        id,
+        display_name: "Eagle IT BVBA".into(),
+        policy,
+        create_time: START,
+    };
+    store.add_tenant(tenant, by()).await.unwrap();
+    id
+}
+
+/// Stands for the keyed hash of what is typed.
+pub(in crate::store) fn hash(typed: &str) -> CodeHash {
+    CodeHash(countersign_proto::signing::sha256(typed.as_bytes()))
+}
+
+pub(in crate::store) fn authenticator() -> AuthenticatorId {
+    AuthenticatorId::new(START, &random())
+}
+
+/// A number nobody has had before, in a range of its own.
+pub(in crate::store) fn new_phone(now: Timestamp) -> Phone {
+    let mut tag = [3; 16];
+    tag[..8].copy_from_slice(&number().to_be_bytes());
+    Phone {
+        id: authenticator(),
+        sealed_number: b"a sealed number".to_vec(),
+        number: tag,
+        range: tag,
+        masked: "+XX XXXXXXX40".into(),
+        country: "BE".into(),
+        language: "nl".into(),
+        create_time: now,
+        last_used_time: None,
+        confirming: None,
+    }
+}
+
+/// A text with the code 123456 to a number.
+pub(in crate::store) fn order(
+    tenant: TenantId,
+    user: &UserId,
+    phone: AuthenticatorId,
+    purpose: TextPurpose,
+    now: Timestamp,
+) -> CodeOrder {
+    let expire_time = now.after(Duration::from_secs(300));
+    CodeOrder {
+        code: SentCode {
+            phone,
+            hash: hash("123456"),
+            expire_time,
+        },
+        masked: "+XX XXXXXXX40".into(),
+        job: TextJob {
+            id: TextId::new(now, &random()),
+            due: now,
+            tenant,
+            user: user.clone(),
+            phone,
+            purpose,
+            seed: [5; 16],
+            digits: 6,
+            sealed_number: Vec::new(),
+            attempts: 0,
+            expire_time,
+        },
+    }
+}
+
+/// Adds a number, with a code sent to it.
+pub(in crate::store) fn add_phone(
+    tenant: TenantId,
+    user: &UserId,
+    phone: Phone,
+    now: Timestamp,
+) -> AccountChange {
+    let order = order(tenant, user, phone.id, TextPurpose::ConfirmNumber, now);
+    AccountChange::AddPhone {
+        phone: Box::new(phone),
+        order: Box::new(order),
+    }
+}
+
+/// Changes an account.
+pub(in crate::store) async fn change(
+    store: &Arc<dyn Store>,
+    tenant: TenantId,
+    user: &UserId,
+    change: AccountChange,
+    now: Timestamp,
+) -> AccountChanged {
+    store
+        .change_account(tenant, user.clone(), change, now, RECEIPT_KEY.into(), by())
+        .await
+        .unwrap()
+}
+
+/// A number of the user's, confirmed, with nothing left in the outbox.
+pub(in crate::store) async fn confirmed(
+    store: &Arc<dyn Store>,
+    tenant: TenantId,
+    user: &UserId,
+    now: Timestamp,
+) -> AuthenticatorId {
+    let phone = new_phone(now);
+    let id = phone.id;
+    for step in [
+        add_phone(tenant, user, phone, now),
+        AccountChange::ConfirmPhone {
+            id,
+            typed: hash("123456"),
+        },
+    ] {
+        let done = change(store, tenant, user, step, now).await;
+        assert!(matches!(done, AccountChanged::Done { .. }), "{done:?}");
+    }
+    texts(store, now).await;
+    id
+}
+
+/// Takes all texts that are due out of the outbox.
+pub(in crate::store) async fn texts(store: &Arc<dyn Store>, now: Timestamp) -> Vec<TextJob> {
+    let jobs = store.claim_texts(now, 99).await.unwrap();
+    for job in &jobs {
+        let done = crate::store::TextResult::Finished(None);
+        store
+            .finish_text(job.clone(), done, None, now)
+            .await
+            .unwrap();
+    }
+    catch_up(store).await;
+    jobs
+}
+
+pub(in crate::store) async fn account(
+    store: &Arc<dyn Store>,
+    tenant: TenantId,
+    user: &UserId,
+) -> Account {
+    store.account(tenant, user).await.unwrap()
+}
+
+/// Asks to go on by another way; of a text message to this number.
+pub(in crate::store) fn another_way(
+    challenge: &Challenge,
+    method: Method,
+    phone: Option<AuthenticatorId>,
+    now: Timestamp,
+) -> GoOn {
+    let purpose = TextPurpose::SignInCode(challenge.id);
+    GoOn {
+        tenant: challenge.tenant,
+        challenge: challenge.id,
+        method,
+        order: phone.map(|phone| order(challenge.tenant, &challenge.user, phone, purpose, now)),
+        pushes: Vec::new(),
+        by_itself: false,
+        now,
+        receipt_key_id: RECEIPT_KEY.into(),
+        by: by(),
+    }
+}
+
+/// Goes on by text message.
+pub(in crate::store) async fn texted(
+    store: &Arc<dyn Store>,
+    challenge: &Challenge,
+    phone: AuthenticatorId,
+    now: Timestamp,
+) -> Challenge {
+    let wanted = another_way(challenge, Method::Sms, Some(phone), now);
+    match store.go_on(wanted).await.unwrap() {
+        WentOn::Done { challenge, .. } => *challenge,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Types a code.
+pub(in crate::store) async fn guess(
+    store: &Arc<dyn Store>,
+    challenge: &Challenge,
+    guess: crate::domain::code::Guess,
+    now: Timestamp,
+) -> Guessed {
+    let (tenant, id) = (challenge.tenant, challenge.id);
+    store
+        .guess(tenant, id, guess, now, RECEIPT_KEY.into(), by())
+        .await
+        .unwrap()
+        .expect("stored")
 }

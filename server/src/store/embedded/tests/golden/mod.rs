@@ -2,6 +2,7 @@
 //! database opens for ever. They are never changed; `COUNTERSIGN_NEW_GOLDEN=1`
 //! adds those that are missing.
 
+mod accounts;
 mod samples;
 
 use std::path::PathBuf;
@@ -144,6 +145,13 @@ fn an_unknown_variant_is_an_error() {
         ("push-apns-prompt", "1063", "unknown PushGateway"),
         ("push-apns-prompt", "2063", "unknown PushKind"),
         ("push-apns-prompt", "0a0100", "an id must have 16 bytes"),
+        ("account-locked-operator", "5a021063", "unknown LockReason"),
+        ("account-full", "1a0100", "an id must have 16 bytes"),
+        ("text-sign-in", "3063", "unknown TextPurpose"),
+        ("text-sign-in", "3a0100", "an id must have 16 bytes"),
+        ("text-sign-in", "68ac02", "digits out of range"),
+        ("text-notice-totp-added", "4063", "unknown Notice"),
+        ("meter-range", "120100", "an id must have 16 bytes"),
         ("audit-entry", "1a0100", "a chain link must have 32 bytes"),
     ] {
         let sample = samples()

@@ -19,6 +19,7 @@ use crate::domain::{
         Challenge, Delivery, DeliveryState, DeviceProof, Final, Method, Outcome, Reason, Road,
         SignedBody,
     },
+    code,
     device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, UserId},
     policy::{
@@ -33,10 +34,10 @@ use crate::domain::{
     time::Timestamp,
 };
 
-const AT: Timestamp = Timestamp::from_millis(1_767_225_600_123);
-const LATER: Timestamp = Timestamp::from_millis(1_767_225_660_123);
-const TENANT: TenantId = TenantId::from_bytes([0x11; 16]);
-const CHALLENGE: ChallengeId = ChallengeId::from_bytes([0x22; 16]);
+pub(super) const AT: Timestamp = Timestamp::from_millis(1_767_225_600_123);
+pub(super) const LATER: Timestamp = Timestamp::from_millis(1_767_225_660_123);
+pub(super) const TENANT: TenantId = TenantId::from_bytes([0x11; 16]);
+pub(super) const CHALLENGE: ChallengeId = ChallengeId::from_bytes([0x22; 16]);
 const DEVICE: DeviceId = DeviceId::from_bytes([0x33; 16]);
 const TICKET: EnrollmentId = EnrollmentId::from_bytes([0x44; 16]);
 const PUSH: PushId = PushId::from_bytes([0x55; 16]);
@@ -50,7 +51,10 @@ pub(super) struct Sample {
     pub(super) is_read_from: Check,
 }
 
-fn record<R: Record + PartialEq + Debug + 'static>(name: impl Into<String>, value: R) -> Sample {
+pub(super) fn record<R: Record + PartialEq + Debug + 'static>(
+    name: impl Into<String>,
+    value: R,
+) -> Sample {
     Sample {
         name: name.into(),
         bytes: value.to_value(),
@@ -58,7 +62,7 @@ fn record<R: Record + PartialEq + Debug + 'static>(name: impl Into<String>, valu
     }
 }
 
-fn tom() -> UserId {
+pub(super) fn tom() -> UserId {
     UserId::from_stored("tom.cool@example.be".into())
 }
 
@@ -220,7 +224,12 @@ fn registered(gateway: PushGateway) -> PushRegistration {
     }
 }
 
-fn challenge(outcome: Option<Outcome>) -> Challenge {
+/// None sent yet.
+pub(super) fn codes() -> code::Codes {
+    code::Codes::new(&Policy::default().codes)
+}
+
+pub(super) fn challenge(outcome: Option<Outcome>) -> Challenge {
     Challenge {
         id: CHALLENGE,
         tenant: TENANT,
@@ -230,18 +239,22 @@ fn challenge(outcome: Option<Outcome>) -> Challenge {
         number: "042".into(),
         create_time: AT,
         expire_time: LATER,
+        prompt_expire_time: LATER,
+        fallback_time: None,
+        codes: codes(),
         collapse_id: "AAECAwQFBgcICQoLDA0ODw".into(),
         deliveries: vec![],
         outcome,
     }
 }
 
-fn outcome(state: Final, reason: Reason) -> Outcome {
+pub(super) fn outcome(state: Final, reason: Reason) -> Outcome {
     Outcome {
         state,
         reason,
         decide_time: LATER,
         proof: None,
+        authenticator: None,
         receipt_key_id: "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".into(),
     }
 }
@@ -257,7 +270,7 @@ fn proof(public_key: PublicKey) -> DeviceProof {
     }
 }
 
-fn lower(value: impl Debug) -> String {
+pub(super) fn lower(value: impl Debug) -> String {
     format!("{value:?}").to_lowercase()
 }
 
@@ -533,6 +546,7 @@ fn key_samples() -> Vec<Sample> {
         ("aging-progress", keys::aging_progress()),
     ]
     .into_iter()
+    .chain(super::accounts::key_samples())
     .map(|(name, key)| Sample {
         name: format!("key-{name}"),
         bytes: key.clone(),
@@ -546,6 +560,8 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(policy_samples());
     all.extend(registration_samples());
     all.extend(challenge_samples());
+    all.extend(super::accounts::code_samples());
+    all.extend(super::accounts::account_samples());
     all.extend(key_samples());
     all
 }
