@@ -238,7 +238,7 @@ pub(in crate::store) async fn a_removed_device_or_an_answer(place: &dyn Place) {
                     (Final::Denied, Reason::Unreachable)
                 );
             }
-            Decided::Already(_) | Decided::Lapsed(_) => {
+            Decided::Already(_) | Decided::Lapsed(_) | Decided::PromptExpired => {
                 panic!("a removed device was told of a challenge")
             }
         }

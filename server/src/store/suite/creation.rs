@@ -137,7 +137,7 @@ pub(in crate::store) async fn a_refused_request_leaves_nothing_behind(place: &dy
 pub(in crate::store) async fn one_pending_challenge_per_user(place: &dyn Place) {
     for limit in [PendingLimit::Supersede, PendingLimit::Reject] {
         let store = place.open().await;
-        let tenant = tenant_id();
+        let tenant = organisation(&store, unwearied()).await;
         let tom = user("tom");
         let phone = [enrolled(&store, tenant, &tom, None).await];
         let mut tries = JoinSet::new();

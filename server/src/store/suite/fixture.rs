@@ -348,6 +348,17 @@ pub(in crate::store) fn texting() -> Policy {
     }
 }
 
+/// Rules that let a user be asked without end.
+pub(in crate::store) fn unwearied() -> Policy {
+    Policy {
+        fatigue: policy::Fatigue {
+            budget: u32::MAX,
+            ..policy::Fatigue::default()
+        },
+        ..texting()
+    }
+}
+
 /// Adds an organisation with these rules.
 pub(in crate::store) async fn organisation(store: &Arc<dyn Store>, policy: Policy) -> TenantId {
     let id = tenant_id();

@@ -149,7 +149,7 @@ pub(in crate::store) async fn tickets_leave_after_their_end(place: &dyn Place) {
 
 pub(in crate::store) async fn many_leave_in_steps_and_a_restart_goes_on(place: &dyn Place) {
     let mut store = place.open().await;
-    let (tenant, tom) = (tenant_id(), user("tom"));
+    let (tenant, tom) = (organisation(&store, unwearied()).await, user("tom"));
     let phone = [enrolled(&store, tenant, &tom, None).await];
     let mut all = Vec::new();
     for n in 0..300_u16 {

@@ -163,8 +163,9 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
     let late = ask(&store, tenant, &tom, &phones, second(70)).await;
     check!(decide(&store, &late, Event::Cancel, late.expire_time)
         => ["broker challenge.decided(tom) EXPIRED TIMED_OUT"]);
-    check!(store.create(question(tenant, &tom, &[], second(200))) => ["operator challenge.created(tom)"])
-        .unwrap();
+    check!(store.create(question(tenant, &tom, &[], second(200)))
+        => ["operator challenge.decided(tom) DENIED UNREACHABLE"])
+    .unwrap();
 
     let job = store.claim_pushes(gateway, second(200), 1).await.unwrap();
     let verdict = PushResult::Finished {

@@ -146,7 +146,7 @@ fn an_unknown_variant_is_an_error() {
         ("push-apns-prompt", "2063", "unknown PushKind"),
         ("push-apns-prompt", "0a0100", "an id must have 16 bytes"),
         ("account-locked-operator", "5a021063", "unknown LockReason"),
-        ("account-full", "1a0100", "an id must have 16 bytes"),
+        ("account-full", "1a030a0100", "an id must have 16 bytes"),
         ("text-sign-in", "3063", "unknown TextPurpose"),
         ("text-sign-in", "3a0100", "an id must have 16 bytes"),
         ("text-sign-in", "68ac02", "digits out of range"),
