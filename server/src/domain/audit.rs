@@ -17,6 +17,9 @@ use super::{
 /// Every action that is written down, with its object and outcome. An action
 /// that is not here fails a test.
 pub const ACTIONS: &[(&str, &str)] = &[
+    ("account.locked", "the user; why, e.g. TOO_MANY_FAILURES"),
+    ("account.reset", "the user"),
+    ("account.unlocked", "the user"),
     ("api_key.created", "the key's id; its role"),
     ("api_key.revoked", "the key's id"),
     (
@@ -29,8 +32,25 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "the challenge's id; state and reason, e.g. APPROVED USER_APPROVED",
     ),
     (
+        "challenge.method_changed",
+        "the challenge's id; the way of answering",
+    ),
+    (
         "challenges.removed",
         "how many left by age; the time before which they were decided",
+    ),
+    (
+        "code.refused",
+        "the challenge's or number's id, or the user; why no code was sent",
+    ),
+    (
+        "code.sent",
+        "the challenge's id, SMS and the masked number; or the number's id, CONFIRM and the masked number",
+    ),
+    ("code.verified", "the challenge's id; the way of answering"),
+    (
+        "code.wrong",
+        "the challenge's id, the way of answering; or the number's or app's id, CONFIRM",
     ),
     ("device.push_replaced", "the device's id"),
     ("device.registered", "the device's id"),
@@ -39,9 +59,18 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "device.token_judged",
         "the device's id; what a gateway said of its token: dead or doubtful",
     ),
+    ("phone.added", "the number's id; the number, masked"),
+    ("phone.confirmed", "the number's id; the number, masked"),
+    ("phone.removed", "the number's id"),
     ("push.credential_refused", "gateway and credential; why"),
     ("push.credential_works", "gateway and credential"),
+    ("recovery_codes.created", "the set's id"),
+    ("recovery_codes.removed", "the set's id"),
     ("signing_key.created", "the key's id"),
+    (
+        "sms.range_alarm",
+        "4 bytes of the range's keyed hash; its country",
+    ),
     ("tenant.created", "the organisation's id"),
     ("ticket.created", "the ticket's id"),
     ("ticket.replaced", "the ticket's id"),
@@ -53,6 +82,9 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "tickets.removed",
         "how many left by age; the time before which they ended",
     ),
+    ("totp.added", "the app's id"),
+    ("totp.confirmed", "the app's id"),
+    ("totp.removed", "the app's id"),
 ];
 
 /// Who caused a change.

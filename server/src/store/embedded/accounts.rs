@@ -3,7 +3,7 @@
 
 use super::{
     Hints,
-    audit::note,
+    audit::note_of,
     challenges::{self, Times},
     codes, keys, registration, rows, texts,
 };
@@ -102,11 +102,11 @@ pub(super) fn was_locked(
 ) -> Result<Vec<Challenge>, StoreError> {
     let reason = account.lock.map_or("", |lock| lock.reason.name());
     let user = &account.user;
-    let tenant = Some(account.tenant);
-    note(
+    let whose = (account.tenant, &account.user);
+    note_of(
         tx,
         doing.now,
-        tenant,
+        whose,
         doing.by,
         "account.locked",
         user,
@@ -209,18 +209,18 @@ fn text_number(
     let Some(phone) = account.phone(id) else {
         return Ok(Err(AccountRefusal::NotFound));
     };
-    let tenant = Some(account.tenant);
+    let whose = (account.tenant, &account.user);
     let (now, by) = (doing.now, doing.by);
     match codes::meter(tx, account.tenant, phone, rules, now)? {
         Ok(alarm) => {
             let outcome = format!("CONFIRM {}", order.masked);
-            note(tx, now, tenant, by, "code.sent", id, outcome)?;
+            note_of(tx, now, whose, by, "code.sent", id, outcome)?;
             codes::sound_alarm(tx, account.tenant, phone, alarm, now)?;
             texts::add(tx, hints, &order.job);
             Ok(Ok(alarm))
         }
         Err(refusal) => {
-            note(tx, now, tenant, by, "code.refused", id, refusal.name())?;
+            note_of(tx, now, whose, by, "code.refused", id, refusal.name())?;
             Ok(Err(AccountRefusal::NotSent(refusal)))
         }
     }
@@ -238,16 +238,16 @@ fn refused(
     if before != after {
         save(tx, after);
     }
-    let tenant = Some(after.tenant);
+    let whose = (after.tenant, &after.user);
     let (now, by) = (doing.now, doing.by);
     match (refusal, typed) {
         (AccountRefusal::WrongCode { .. }, Some(id)) => {
-            note(tx, now, tenant, by, "code.wrong", id, "CONFIRM")
+            note_of(tx, now, whose, by, "code.wrong", id, "CONFIRM")
         }
-        (AccountRefusal::NotSent(refusal), _) => note(
+        (AccountRefusal::NotSent(refusal), _) => note_of(
             tx,
             now,
-            tenant,
+            whose,
             by,
             "code.refused",
             &after.user,
@@ -268,19 +268,19 @@ fn note_event(
     let (action, object, outcome) = match event {
         AccountEvent::PhoneAdded(id) => ("phone.added", id.to_string(), masked(id)),
         AccountEvent::PhoneConfirmed(id) => ("phone.confirmed", id.to_string(), masked(id)),
-        AccountEvent::PhoneRemoved(id) => ("phone.removed", id.to_string(), user),
-        AccountEvent::TotpAdded(id) => ("totp.added", id.to_string(), user),
-        AccountEvent::TotpConfirmed(id) => ("totp.confirmed", id.to_string(), user),
-        AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), user),
-        AccountEvent::RecoveryCodesCreated(id) => ("recovery_codes.created", id.to_string(), user),
-        AccountEvent::RecoveryCodesRemoved(id) => ("recovery_codes.removed", id.to_string(), user),
+        AccountEvent::PhoneRemoved(id) => ("phone.removed", id.to_string(), ""),
+        AccountEvent::TotpAdded(id) => ("totp.added", id.to_string(), ""),
+        AccountEvent::TotpConfirmed(id) => ("totp.confirmed", id.to_string(), ""),
+        AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), ""),
+        AccountEvent::RecoveryCodesCreated(id) => ("recovery_codes.created", id.to_string(), ""),
+        AccountEvent::RecoveryCodesRemoved(id) => ("recovery_codes.removed", id.to_string(), ""),
         // Told of where it happens, whoever locks; a lock on a lock is nothing.
         AccountEvent::Locked(_) => return Ok(()),
         AccountEvent::Unlocked => ("account.unlocked", user.to_owned(), ""),
         AccountEvent::Reset => ("account.reset", user.to_owned(), ""),
     };
-    let tenant = Some(account.tenant);
-    note(tx, doing.now, tenant, doing.by, action, object, outcome)
+    let whose = (account.tenant, &account.user);
+    note_of(tx, doing.now, whose, doing.by, action, object, outcome)
 }
 
 /// What the user is told of it, and which number need not be told. What was

@@ -3,7 +3,7 @@
 use super::{
     Hints,
     accounts::{self, Doing},
-    audit::note,
+    audit::{note, note_of},
     challenges::{self, Times},
     keys, outbox, rows, texts,
 };
@@ -104,8 +104,8 @@ pub(super) fn note_sent(
     by: &By,
 ) -> Result<(), StoreError> {
     let outcome = format!("{} {}", Method::Sms.name(), order.masked);
-    let tenant = Some(challenge.tenant);
-    note(tx, now, tenant, by, "code.sent", challenge.id, outcome)
+    let whose = (challenge.tenant, &challenge.user);
+    note_of(tx, now, whose, by, "code.sent", challenge.id, outcome)
 }
 
 pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<WentOn, StoreError> {
@@ -159,7 +159,8 @@ pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<Wen
             if challenge.method != method {
                 let name = challenge.method.name();
                 let action = "challenge.method_changed";
-                note(tx, now, Some(tenant), &wanted.by, action, id, name)?;
+                let whose = (tenant, &challenge.user);
+                note_of(tx, now, whose, &wanted.by, action, id, name)?;
             }
             if let Some(order) = &wanted.order {
                 note_sent(tx, &challenge, order, now, &wanted.by)?;
@@ -172,7 +173,8 @@ pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<Wen
         }
         Err(refusal) => {
             let (by, name) = (&wanted.by, refusal.name());
-            note(tx, now, Some(tenant), by, "code.refused", id, name)?;
+            let whose = (tenant, &challenge.user);
+            note_of(tx, now, whose, by, "code.refused", id, name)?;
             if wanted.by_itself {
                 challenge.fallback_time = None;
                 challenges::keep(tx, hints, was, &challenge);
@@ -271,7 +273,8 @@ pub(super) fn guess(
                 _ => "code.wrong",
             };
             let method = guess.method().name();
-            note(tx, now, Some(tenant), by, action, id, method)?;
+            let whose = (tenant, &challenge.user);
+            note_of(tx, now, whose, by, action, id, method)?;
             if challenge.outcome.is_some() {
                 challenges::settle(tx, hints, was, &challenge, now, by)?;
             } else {
