@@ -10,6 +10,7 @@
 mod audit;
 mod golden;
 mod own;
+mod sizes;
 
 use std::sync::Arc;
 
