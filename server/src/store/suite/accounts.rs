@@ -229,7 +229,11 @@ pub(in crate::store) async fn a_removed_number_takes_its_codes_along(place: &dyn
         let kept = confirmed(&store, tenant, &tom, second(2)).await;
         let gone = confirmed(&store, tenant, &tom, second(3)).await;
         texts(&store, second(3)).await;
-        let devices: &[_] = if with_device { &[device.clone()] } else { &[] };
+        let devices = if with_device {
+            std::slice::from_ref(&device)
+        } else {
+            &[]
+        };
         let mut new = question(tenant, &tom, devices, second(4));
         let id = new.challenge.id;
         let purpose = TextPurpose::SignInCode(id);

@@ -93,6 +93,7 @@ macro_rules! store_suite {
         $crate::store::suite::tests_of!($place, hints: [
             a_hint_comes_when_the_change_can_be_read,
             each_change_has_its_hint,
+            going_on_has_its_hints,
         ]);
         $crate::store::suite::tests_of!($place, installation: [
             pages_of_organisations,

@@ -110,7 +110,11 @@ pub(in crate::store) async fn the_last_text_to_fail_ends_it(place: &dyn Place) {
     let device = enrolled(&store, tenant, &tom, None).await;
     texts(&store, second(1)).await;
     for with_device in [true, false] {
-        let devices: &[_] = if with_device { &[device.clone()] } else { &[] };
+        let devices = if with_device {
+            std::slice::from_ref(&device)
+        } else {
+            &[]
+        };
         let mut new = question(tenant, &tom, devices, second(2));
         let purpose = TextPurpose::SignInCode(new.challenge.id);
         new.code = Some(order(tenant, &tom, phone, purpose, second(2)));

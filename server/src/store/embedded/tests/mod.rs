@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod account_audit;
 mod audit;
 mod golden;
 mod own;
