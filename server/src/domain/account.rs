@@ -668,3 +668,7 @@ impl Account {
         Err(AccountRefusal::NotFound)
     }
 }
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;

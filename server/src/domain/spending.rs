@@ -36,11 +36,10 @@ impl Meter {
         if now.since(self.day_start) >= DAY {
             (self.day_start, self.day) = (now, 0);
         }
-        if self.day >= per_day {
-            return Err(self.day_start.after(DAY));
-        }
-        if self.hour >= per_hour {
-            return Err(self.hour_start.after(HOUR));
+        let day = (self.day >= per_day).then(|| self.day_start.after(DAY));
+        let hour = (self.hour >= per_hour).then(|| self.hour_start.after(HOUR));
+        if let Some(until) = day.max(hour) {
+            return Err(until);
         }
         self.hour = self.hour.saturating_add(1);
         self.day = self.day.saturating_add(1);
@@ -126,3 +125,7 @@ impl Meters {
         Ok(alarm)
     }
 }
+
+#[cfg(test)]
+#[path = "spending_tests.rs"]
+mod tests;

@@ -106,6 +106,7 @@ pub(super) fn of_phone(id: AuthenticatorId) -> DeviceId {
 
 /// Tells the user's numbers what happened to the account, except one that it
 /// happened to; `removed` are numbers that the account holds no more.
+#[allow(clippy::too_many_arguments, reason = "one step, all of it needed")]
 pub(super) fn notify(
     tx: &mut Tx<'_>,
     hints: &Hints,

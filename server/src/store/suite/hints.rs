@@ -99,3 +99,46 @@ pub(in crate::store) async fn each_change_has_its_hint(place: &dyn Place) {
         .unwrap();
     assert!(hints().contains(&Hint::Challenge(last.id)));
 }
+
+pub(in crate::store) async fn going_on_has_its_hints(place: &dyn Place) {
+    let store = place.open().await;
+    let mut told = listening(&store);
+    // Entries of the audit trail are told of too, where there are any.
+    let mut hints = |wanted: &[Hint]| {
+        let mut all = Vec::new();
+        while let Ok(hint) = told.try_recv() {
+            all.push(hint);
+        }
+        for hint in wanted {
+            assert!(all.contains(hint), "{hint:?} of {all:?}");
+        }
+        all
+    };
+    let tenant = organisation(&store, texting()).await;
+    let tom = user("tom");
+    let phone = confirmed(&store, tenant, &tom, second(1)).await;
+    hints(&[Hint::Texts]);
+    let devices = [enrolled(&store, tenant, &tom, None).await];
+    let mut new = question(tenant, &tom, &devices, second(2));
+    new.challenge.fallback_time = Some(second(32));
+    let asked = created(store.create(new).await.unwrap());
+    hints(&[Hint::Expiry(second(62)), Hint::Fallback(second(32))]);
+    texted(&store, &asked, phone, second(3)).await;
+    hints(&[
+        Hint::Texts,
+        Hint::Challenge(asked.id),
+        Hint::Expiry(second(303)),
+    ]);
+    let typed = |code| crate::domain::code::Guess::Sms(hash(code));
+    guess(&store, &asked, typed("000000"), second(4)).await;
+    hints(&[Hint::Challenge(asked.id)]);
+    guess(&store, &asked, typed("123456"), second(5)).await;
+    hints(&[Hint::Challenge(asked.id)]);
+    guess(&store, &asked, typed("123456"), second(6)).await;
+    assert_eq!(hints(&[]), []);
+
+    let mut new = question(tenant, &tom, &[], second(7));
+    new.challenge.fallback_time = Some(second(32));
+    created(store.create(new).await.unwrap());
+    hints(&[Hint::Fallback(second(7))]);
+}

@@ -16,8 +16,10 @@ use async_trait::async_trait;
 
 use super::Store;
 
+pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod challenges;
+pub(super) mod codes;
 pub(super) mod creation;
 pub(super) mod expiry;
 pub(super) mod fixture;
@@ -27,6 +29,7 @@ pub(super) mod outbox;
 pub(super) mod registration;
 pub(super) mod reopening;
 pub(super) mod retention;
+pub(super) mod texts;
 
 /// Where a store lives, empty at first.
 #[async_trait]
@@ -38,6 +41,17 @@ pub(super) trait Place: Send + Sync {
 /// Makes a test of each check, run against the places that `$place` makes.
 macro_rules! store_suite {
     ($place:expr) => {
+        $crate::store::suite::tests_of!($place, accounts: [
+            a_number_counts_once_it_is_confirmed,
+            wrong_codes_take_an_unproven_number_away,
+            texts_are_capped_and_a_row_of_neighbours_alarms,
+            a_removed_number_takes_its_codes_along,
+            what_is_added_or_removed_is_told,
+            nobody_signs_in_to_a_locked_account,
+            a_reset_takes_everything_away,
+            prompts_are_rationed,
+            answers_count_for_the_account,
+        ]);
         $crate::store::suite::tests_of!($place, challenges: [
             of_many_events_one_decides,
             nothing_is_decided_for_another_organisation,
@@ -47,6 +61,21 @@ macro_rules! store_suite {
             removal_leaves_what_others_can_answer,
             progress_never_goes_back_nor_changes_a_decision,
             a_gateways_long_reason_fits,
+        ]);
+        $crate::store::suite::tests_of!($place, codes: [
+            of_many_right_codes_one_decides,
+            no_more_codes_are_compared_than_permitted,
+            a_code_or_an_answer,
+            a_step_of_an_app_is_accepted_once,
+            a_recovery_code_is_used_up,
+            waits_go_across_challenges,
+            too_many_failures_lock_the_account,
+            silence_turns_into_a_text,
+            the_fallback_ends_with_the_challenge,
+            a_refused_fallback_is_final,
+            a_resend_keeps_the_count,
+            back_to_the_prompt,
+            a_challenge_by_code_alone,
         ]);
         $crate::store::suite::tests_of!($place, creation: [
             the_same_request_makes_one_challenge,
@@ -64,6 +93,7 @@ macro_rules! store_suite {
         $crate::store::suite::tests_of!($place, hints: [
             a_hint_comes_when_the_change_can_be_read,
             each_change_has_its_hint,
+            going_on_has_its_hints,
         ]);
         $crate::store::suite::tests_of!($place, installation: [
             pages_of_organisations,
@@ -93,6 +123,11 @@ macro_rules! store_suite {
             everything_is_given_back,
             claims_are_forgotten_and_pushes_given_again,
             a_closed_store_takes_nothing,
+        ]);
+        $crate::store::suite::tests_of!($place, texts: [
+            a_text_is_given_once_and_again_at_its_time,
+            a_code_s_progress_is_noted,
+            the_last_text_to_fail_ends_it,
         ]);
         $crate::store::suite::tests_of!($place, audit: [
             pages_follow_one_another_in_a_chain,

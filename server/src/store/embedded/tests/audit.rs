@@ -57,7 +57,10 @@ async fn trail(store: &EmbeddedStore) -> Vec<Told> {
 
 /// Runs a step and tells what it added to the trail: in one commit, if
 /// anything.
-async fn added<T>(store: &EmbeddedStore, step: impl Future<Output = T>) -> (T, Vec<String>) {
+pub(super) async fn added<T>(
+    store: &EmbeddedStore,
+    step: impl Future<Output = T>,
+) -> (T, Vec<String>) {
     let before = trail(store).await.len();
     let batches = store.engine.stats().syncs;
     let done = step.await;

@@ -7,9 +7,11 @@
     reason = "tests"
 )]
 
+mod account_audit;
 mod audit;
 mod golden;
 mod own;
+mod sizes;
 mod space;
 
 use std::sync::Arc;

@@ -12,8 +12,8 @@ use super::{
     Directory,
 };
 use crate::{
-    domain::{device::PushGateway as G, push::PushJob},
-    store::{Hint, PushResult, Store, StoreError, suite::fixture::*},
+    domain::{challenge::Method, device::PushGateway as G, push::PushJob},
+    store::{Hint, PushResult, Store, StoreError, WentOn, suite::fixture::*},
 };
 
 async fn put(store: &EmbeddedStore, key: Vec<u8>, value: &'static [u8]) {
@@ -115,6 +115,35 @@ async fn an_unreadable_record_holds_up_nobody() {
     let ended = store.expire_due(end, 9, RECEIPT_KEY.into()).await.unwrap();
     assert_eq!(ended.len(), 1);
     assert_eq!(store.next_expiry().await.unwrap(), None);
+}
+
+/// Nor must one that is due to go on by text message, again and again.
+#[tokio::test]
+async fn an_unreadable_fallback_is_given_up() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let tenant = tenant_id();
+    let mut asked = Vec::new();
+    for n in 0..2 {
+        let tom = user(&format!("tom{n}"));
+        let phone = [enrolled(&store, tenant, &tom, None).await];
+        let mut new = question(tenant, &tom, &phone, second(2));
+        new.challenge.fallback_time = Some(second(3 + n));
+        asked.push(created(store.create(new).await.unwrap()));
+    }
+    put(&embedded, keys::challenge(tenant, asked[0].id), &[9]).await;
+    let due = store.fallbacks_due(second(9), 9).await.unwrap();
+    assert_eq!(due, [(tenant, asked[0].id), (tenant, asked[1].id)]);
+    let mut itself = another_way(&asked[0], Method::Sms, Some(authenticator()), second(9));
+    assert!(matches!(
+        store.go_on(itself.clone()).await,
+        Err(StoreError::Corrupt(_))
+    ));
+    itself.by_itself = true;
+    assert_eq!(store.go_on(itself).await, Ok(WentOn::NotFound));
+    let due = store.fallbacks_due(second(9), 9).await.unwrap();
+    assert_eq!(due, [(tenant, asked[1].id)]);
 }
 
 /// What nobody waits for is all or nothing too.
