@@ -151,6 +151,14 @@ async fn refusals() {
         ),
         (
             Submit {
+                esm_class: 0x08,
+                ..good()
+            },
+            0x43,
+            "an acknowledgement",
+        ),
+        (
+            Submit {
                 priority: 4,
                 ..good()
             },

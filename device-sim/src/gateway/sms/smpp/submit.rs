@@ -73,6 +73,7 @@ pub(super) fn parse(body: &[u8], now_ms: u64) -> Result<Submit, Status> {
         return Err(Status::ESME_RINVMSGLEN);
     }
     let short_message = fields.octets(length).map_err(|_| Status::ESME_RINVMSGLEN)?;
+    // An acknowledgement (0x08, 0x10) may be submitted, but never to a phone that sent nothing.
     if esm_class & MESSAGE_TYPE != 0 {
         return Err(Status::ESME_RINVESMCLASS);
     }
