@@ -1,5 +1,5 @@
 //! The broker's push senders against the emulators of APNs and FCM, over real
-//! TLS and HTTP/2.
+//! TLS and HTTP/2, and its SMS gateways against theirs.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,9 @@ mod interceptor;
 mod outcomes;
 mod rig;
 mod secrets;
+mod sms_failover;
+mod sms_kinds;
+mod sms_rig;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

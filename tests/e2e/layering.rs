@@ -25,7 +25,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
 
 /// Crates and the only rooms that may name them. The program itself (`main`,
 /// `startup`, `cli`, `tls`) puts the rooms together.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("tonic", &["api", "startup", "cli", "tls"]),
     ("tonic_health", &["api", "startup", "tls"]),
     ("tonic_prost", &[]),
@@ -42,6 +42,8 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("hyper_rustls", &["delivery"]),
     ("reqwest", &["delivery"]),
     ("h2", &["delivery"]),
+    ("rusmpp", &["delivery"]),
+    ("rusmppc", &["delivery"]),
     ("jsonwebtoken", &["delivery"]),
     ("phonenumber", &["domain"]),
     ("fluent_bundle", &["texts"]),

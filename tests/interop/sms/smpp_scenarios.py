@@ -57,6 +57,7 @@ def texts_and_receipts(program, here, directory):
             "from_ton": 5,
             "text": body,
             "data_coding": 0,
+            "esm_class": 0,
             "registered_delivery": 1,
         }, submit
         assert texts.receipt("a") == ("delivered", "")

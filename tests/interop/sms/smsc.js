@@ -35,6 +35,7 @@ function submitted(session, pdu) {
     from_ton: pdu.source_addr_ton,
     text: pdu.short_message.message,
     data_coding: pdu.data_coding,
+    esm_class: pdu.esm_class,
     registered_delivery: pdu.registered_delivery,
     // The library has made a date of the relative time.
     valid_seconds: Math.round((pdu.validity_period - Date.now()) / 1000),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusmpp::pdus::SubmitSm;
 use rusmpp::types::{COctetString, EmptyOrFullCOctetString, OctetString};
-use rusmpp::values::{DataCoding, Npi, RegisteredDelivery, Ton};
+use rusmpp::values::{DataCoding, EsmClass, Npi, RegisteredDelivery, Ton};
 use rusmppc::Client;
 use rusmppc::error::Error;
 
@@ -79,6 +79,8 @@ fn pdu(config: &SmppConfig, text: &Text, now_ms: u64) -> Result<SubmitSm, &'stat
         .dest_addr_ton(Ton::International)
         .dest_addr_npi(Npi::Isdn)
         .destination_addr(to)
+        // The library's default has a bit of a receipt's set (section 5.2.12).
+        .esm_class(EsmClass::from(0))
         .validity_period(validity.map_err(|_| "no validity period")?)
         .registered_delivery(RegisteredDelivery::from(receipt))
         .data_coding(data_coding)

@@ -84,6 +84,7 @@ async fn a_text_is_submitted_and_its_receipts_come_back() {
     );
     assert_eq!(u8::from(submit.registered_delivery), 1);
     assert_eq!(u8::from(submit.data_coding), 0);
+    assert_eq!(u8::from(submit.esm_class), 0);
     assert_eq!(
         submit.short_message().as_ref(),
         b"483920 is your code, Zo\x05 & co".as_slice()
