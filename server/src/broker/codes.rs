@@ -16,7 +16,7 @@ use crate::domain::{
     time::Timestamp,
     totp,
 };
-use crate::store::{GoOn, WentOn};
+use crate::store::{GoOn, StoreError, WentOn};
 
 /// Longest text that is looked at as a code, in bytes.
 const MAX_TYPED: usize = 64;
@@ -357,14 +357,23 @@ impl Broker {
 
     async fn fall_back(&self, tenant: TenantId, id: ChallengeId) -> Result<(), BrokerError> {
         let now = self.now();
-        let Some((challenge, _)) = self.store.challenge(tenant, id).await? else {
-            return Ok(());
-        };
-        let policy = self.tenant_of(tenant).await?.policy;
-        let order = if policy.methods.sms {
-            self.order_for(&challenge, &policy, now).await.ok()
-        } else {
-            None
+        // Without an order the step only takes it off the list: also where the
+        // challenge is gone or can't be read, so that it holds up no other.
+        let order = match self.store.challenge(tenant, id).await {
+            Ok(Some((challenge, _))) => {
+                let policy = self.tenant_of(tenant).await?.policy;
+                if policy.methods.sms {
+                    self.order_for(&challenge, &policy, now).await.ok()
+                } else {
+                    None
+                }
+            }
+            Ok(None) => None,
+            Err(StoreError::Corrupt(cause)) => {
+                tracing::error!(%cause, challenge = %id, "a challenge can't be read");
+                None
+            }
+            Err(error) => return Err(error.into()),
         };
         let went_on = self
             .store

@@ -62,6 +62,10 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("phone.added", "the number's id; the number, masked"),
     ("phone.confirmed", "the number's id; the number, masked"),
     ("phone.removed", "the number's id"),
+    (
+        "policy.changed",
+        "the organisation; the new version and each field with its old and new value",
+    ),
     ("push.credential_refused", "gateway and credential; why"),
     ("push.credential_works", "gateway and credential"),
     ("recovery_codes.created", "the set's id"),

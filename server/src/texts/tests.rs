@@ -19,6 +19,7 @@ fn notices(name: &str) -> Vec<Notice> {
         Notice::TotpAdded,
         Notice::TotpRemoved,
         Notice::RecoveryCodesMade,
+        Notice::RecoveryCodesRemoved,
         Notice::AccountLocked,
         Notice::AccountUnlocked,
         Notice::AccountReset,
@@ -49,6 +50,7 @@ fn dutch() {
         "Eagle IT BVBA: er is een authenticator-app toegevoegd om u aan te melden. Was u dit niet? Neem contact op met uw helpdesk.",
         "Eagle IT BVBA: de authenticator-app om u aan te melden is verwijderd. Was u dit niet? Neem contact op met uw helpdesk.",
         "Eagle IT BVBA: er zijn nieuwe herstelcodes gemaakt. De vorige werken niet meer. Was u dit niet? Neem contact op met uw helpdesk.",
+        "Eagle IT BVBA: uw herstelcodes zijn verwijderd en werken niet meer. Was u dit niet? Neem contact op met uw helpdesk.",
         "Eagle IT BVBA: uw account is vergrendeld. Neem contact op met uw helpdesk.",
         "Eagle IT BVBA: uw account is ontgrendeld. U kunt zich weer aanmelden. Was u dit niet? Neem contact op met uw helpdesk.",
         "Eagle IT BVBA: uw aanmeldmethoden zijn gewist. Registreer ze opnieuw. Was u dit niet? Neem contact op met uw helpdesk.",
@@ -69,6 +71,7 @@ fn french() {
         "Eagle IT BVBA : une application d'authentification a été ajoutée à votre compte. Ce n'était pas vous ? Contactez votre helpdesk.",
         "Eagle IT BVBA : l'application d'authentification a été retirée de votre compte. Ce n'était pas vous ? Contactez votre helpdesk.",
         "Eagle IT BVBA : de nouveaux codes de secours ont été créés, les anciens sont annulés. Ce n'était pas vous ? Contactez votre helpdesk.",
+        "Eagle IT BVBA : vos codes de secours ont été supprimés et ne fonctionnent plus. Ce n'était pas vous ? Contactez votre helpdesk.",
         "Eagle IT BVBA : votre compte est verrouillé. Contactez votre helpdesk.",
         "Eagle IT BVBA : votre compte est déverrouillé. Vous pouvez à nouveau vous connecter. Ce n'était pas vous ? Contactez votre helpdesk.",
         "Eagle IT BVBA : vos moyens de connexion ont été effacés. Enregistrez-les à nouveau. Ce n'était pas vous ? Contactez votre helpdesk.",
@@ -89,6 +92,7 @@ fn english() {
         "Eagle IT BVBA: an authenticator app was added to your account. Wasn't this you? Contact your helpdesk.",
         "Eagle IT BVBA: the authenticator app was removed from your account. Wasn't this you? Contact your helpdesk.",
         "Eagle IT BVBA: new recovery codes were made. The old ones no longer work. Wasn't this you? Contact your helpdesk.",
+        "Eagle IT BVBA: your recovery codes were removed and no longer work. Wasn't this you? Contact your helpdesk.",
         "Eagle IT BVBA: your account is locked. Contact your helpdesk.",
         "Eagle IT BVBA: your account is unlocked. You can sign in again. Wasn't this you? Contact your helpdesk.",
         "Eagle IT BVBA: your ways to sign in were erased. Please register them again. Wasn't this you? Contact your helpdesk.",
@@ -109,6 +113,7 @@ fn german() {
         "Eagle IT BVBA: Ihrem Konto wurde eine Authenticator-App hinzugefügt. Waren Sie das nicht? Wenden Sie sich an Ihren Helpdesk.",
         "Eagle IT BVBA: Die Authenticator-App wurde aus Ihrem Konto entfernt. Waren Sie das nicht? Wenden Sie sich an Ihren Helpdesk.",
         "Eagle IT BVBA: Es gibt neue Wiederherstellungscodes. Die alten gelten nicht mehr. Waren Sie das nicht? Wenden Sie sich an Ihren Helpdesk.",
+        "Eagle IT BVBA: Ihre Wiederherstellungscodes wurden entfernt und gelten nicht mehr. Waren Sie das nicht? Wenden Sie sich an Ihren Helpdesk.",
         "Eagle IT BVBA: Ihr Konto ist gesperrt. Wenden Sie sich an Ihren Helpdesk.",
         "Eagle IT BVBA: Ihr Konto ist entsperrt. Sie können sich wieder anmelden. Waren Sie das nicht? Wenden Sie sich an Ihren Helpdesk.",
         "Eagle IT BVBA: Ihre Anmeldemethoden wurden gelöscht. Bitte neu registrieren. Waren Sie das nicht? Wenden Sie sich an Ihren Helpdesk.",
@@ -154,7 +159,7 @@ fn messages(source: &str) -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn all_four_files_have_the_same_messages() {
     let dutch = messages(Language::Nl.source());
-    assert_eq!(dutch.len(), 16);
+    assert_eq!(dutch.len(), 17);
     for language in Language::ALL {
         assert_eq!(messages(language.source()), dutch, "{language:?}");
     }
