@@ -462,3 +462,69 @@ async fn rules_and_devices_of_others_do_not_exist() {
     let list = admin.list_devices(of_tom).await.unwrap();
     assert!(list.into_inner().devices.is_empty());
 }
+
+/// The trail names the version and each field that changed, old and new; a
+/// refused change leaves nothing there.
+#[tokio::test]
+async fn each_change_is_on_record() {
+    let broker = TestBroker::start().await;
+    let tenant = broker.tenant().await;
+    update(&broker, days(&tenant.id, 7)).await.unwrap();
+    update(&broker, days(&tenant.id, 7)).await.unwrap();
+    update(&broker, days(&tenant.id, 91)).await.unwrap_err();
+    let preset = v1::UpdatePolicyRequest {
+        tenant_id: tenant.id.clone(),
+        preset: PolicyPreset::LowFriction.into(),
+        ..v1::UpdatePolicyRequest::default()
+    };
+    update(&broker, preset).await.unwrap();
+    let request = v1::ListAuditEntriesRequest {
+        tenant_id: tenant.id.clone(),
+        action: "policy.changed".into(),
+        ..v1::ListAuditEntriesRequest::default()
+    };
+    let answer = broker.admin().list_audit_entries(request).await.unwrap();
+    let mut entries = answer.into_inner().entries;
+    entries.sort_by_key(|entry| entry.sequence);
+    let by = format!("api_key:{}", broker.admin_key.split('_').nth(1).unwrap());
+    assert!(entries.iter().all(|entry| entry.actor == by));
+    assert!(entries.iter().all(|entry| entry.object == tenant.id));
+    assert!(entries.iter().all(|entry| !entry.address.is_empty()));
+    let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome.as_str()).collect();
+    assert_eq!(
+        outcomes,
+        [
+            "version 2: browser_days 30→7",
+            "version 3 from preset low-friction: number_matching OFF→WHEN_RISKY, \
+             challenge_ttl 60s→120s, codes.fallback_after 30s→15s, browser_days 7→90",
+        ]
+    );
+
+    // However much changes at once, it fits.
+    let mut all = get(&broker, &tenant.id).await;
+    let sms = all.sms.as_mut().unwrap();
+    let countries: Vec<_> = countries().collect();
+    let (first, second) = countries.split_at(125);
+    for list in [first, second] {
+        sms.countries = list.to_vec();
+        let request = v1::UpdatePolicyRequest {
+            tenant_id: tenant.id.clone(),
+            policy: Some(TenantPolicy {
+                sms: Some(sms.clone()),
+                ..TenantPolicy::default()
+            }),
+            ..v1::UpdatePolicyRequest::default()
+        };
+        let changed = update(&broker, request).await.unwrap();
+        assert_eq!(changed.sms.unwrap().countries, list);
+    }
+}
+
+/// All 250.
+fn countries() -> impl Iterator<Item = String> {
+    let letters = || b'A'..=b'Z';
+    let pairs = letters().flat_map(move |a| letters().map(move |b| [a, b]));
+    pairs
+        .map(|pair| String::from_utf8(pair.to_vec()).unwrap())
+        .filter(|code| countersign_server::domain::policy::is_country(code))
+}
