@@ -198,17 +198,17 @@ async fn what_is_set_changes_and_what_is_masked_goes_back() {
     };
     let second = update(&broker, asked).await.unwrap();
     assert_eq!(get(&broker, &tenant.id).await, second);
-    let enrollment = second.enrollment.clone().unwrap();
+    let enrollment = second.enrollment.unwrap();
     assert_eq!(enrollment.enforcement(), v1::Enforcement::Encouraged);
     assert_eq!(enrollment.start_time, Some(start));
     assert_eq!(enrollment.max_snoozes, Some(0));
-    let codes = second.codes.clone().unwrap();
+    let codes = second.codes.unwrap();
     assert_eq!((codes.digits, codes.fallback_after), (Some(8), seconds(0)));
     // All else as it was.
     let mut rest = second.clone();
     rest.version = first.version;
-    rest.enrollment = first.enrollment.clone();
-    rest.codes = first.codes.clone();
+    rest.enrollment = first.enrollment;
+    rest.codes = first.codes;
     assert_eq!(rest, first);
 
     let masked = |paths: &[&str], policy: TenantPolicy| v1::UpdatePolicyRequest {
@@ -227,7 +227,7 @@ async fn what_is_set_changes_and_what_is_masked_goes_back() {
     let paths = ["sms.countries", "enrollment.start_time", "codes"];
     let third = update(&broker, masked(&paths, other)).await.unwrap();
     assert!(third.sms.clone().unwrap().countries.is_empty());
-    assert_eq!(third.enrollment.clone().unwrap().start_time, None);
+    assert_eq!(third.enrollment.unwrap().start_time, None);
     assert_eq!(third.codes, first.codes);
     assert_eq!(third.browser_days, first.browser_days);
     assert_eq!(third.enrollment.unwrap().max_snoozes, Some(0));
