@@ -198,17 +198,17 @@ async fn what_is_set_changes_and_what_is_masked_goes_back() {
     };
     let second = update(&broker, asked).await.unwrap();
     assert_eq!(get(&broker, &tenant.id).await, second);
-    let enrollment = second.enrollment.clone().unwrap();
+    let enrollment = second.enrollment.unwrap();
     assert_eq!(enrollment.enforcement(), v1::Enforcement::Encouraged);
     assert_eq!(enrollment.start_time, Some(start));
     assert_eq!(enrollment.max_snoozes, Some(0));
-    let codes = second.codes.clone().unwrap();
+    let codes = second.codes.unwrap();
     assert_eq!((codes.digits, codes.fallback_after), (Some(8), seconds(0)));
     // All else as it was.
     let mut rest = second.clone();
     rest.version = first.version;
-    rest.enrollment = first.enrollment.clone();
-    rest.codes = first.codes.clone();
+    rest.enrollment = first.enrollment;
+    rest.codes = first.codes;
     assert_eq!(rest, first);
 
     let masked = |paths: &[&str], policy: TenantPolicy| v1::UpdatePolicyRequest {
@@ -227,7 +227,7 @@ async fn what_is_set_changes_and_what_is_masked_goes_back() {
     let paths = ["sms.countries", "enrollment.start_time", "codes"];
     let third = update(&broker, masked(&paths, other)).await.unwrap();
     assert!(third.sms.clone().unwrap().countries.is_empty());
-    assert_eq!(third.enrollment.clone().unwrap().start_time, None);
+    assert_eq!(third.enrollment.unwrap().start_time, None);
     assert_eq!(third.codes, first.codes);
     assert_eq!(third.browser_days, first.browser_days);
     assert_eq!(third.enrollment.unwrap().max_snoozes, Some(0));
@@ -461,4 +461,70 @@ async fn rules_and_devices_of_others_do_not_exist() {
     assert_eq!(again.code(), Code::NotFound);
     let list = admin.list_devices(of_tom).await.unwrap();
     assert!(list.into_inner().devices.is_empty());
+}
+
+/// The trail names the version and each field that changed, old and new; a
+/// refused change leaves nothing there.
+#[tokio::test]
+async fn each_change_is_on_record() {
+    let broker = TestBroker::start().await;
+    let tenant = broker.tenant().await;
+    update(&broker, days(&tenant.id, 7)).await.unwrap();
+    update(&broker, days(&tenant.id, 7)).await.unwrap();
+    update(&broker, days(&tenant.id, 91)).await.unwrap_err();
+    let preset = v1::UpdatePolicyRequest {
+        tenant_id: tenant.id.clone(),
+        preset: PolicyPreset::LowFriction.into(),
+        ..v1::UpdatePolicyRequest::default()
+    };
+    update(&broker, preset).await.unwrap();
+    let request = v1::ListAuditEntriesRequest {
+        tenant_id: tenant.id.clone(),
+        action: "policy.changed".into(),
+        ..v1::ListAuditEntriesRequest::default()
+    };
+    let answer = broker.admin().list_audit_entries(request).await.unwrap();
+    let mut entries = answer.into_inner().entries;
+    entries.sort_by_key(|entry| entry.sequence);
+    let by = format!("api_key:{}", broker.admin_key.split('_').nth(1).unwrap());
+    assert!(entries.iter().all(|entry| entry.actor == by));
+    assert!(entries.iter().all(|entry| entry.object == tenant.id));
+    assert!(entries.iter().all(|entry| !entry.address.is_empty()));
+    let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome.as_str()).collect();
+    assert_eq!(
+        outcomes,
+        [
+            "version 2: browser_days 30→7",
+            "version 3 from preset low-friction: number_matching OFF→WHEN_RISKY, \
+             challenge_ttl 60s→120s, codes.fallback_after 30s→15s, browser_days 7→90",
+        ]
+    );
+
+    // However much changes at once, it fits.
+    let mut all = get(&broker, &tenant.id).await;
+    let sms = all.sms.as_mut().unwrap();
+    let countries: Vec<_> = countries().collect();
+    let (first, second) = countries.split_at(125);
+    for list in [first, second] {
+        sms.countries = list.to_vec();
+        let request = v1::UpdatePolicyRequest {
+            tenant_id: tenant.id.clone(),
+            policy: Some(TenantPolicy {
+                sms: Some(sms.clone()),
+                ..TenantPolicy::default()
+            }),
+            ..v1::UpdatePolicyRequest::default()
+        };
+        let changed = update(&broker, request).await.unwrap();
+        assert_eq!(changed.sms.unwrap().countries, list);
+    }
+}
+
+/// All 250.
+fn countries() -> impl Iterator<Item = String> {
+    let letters = || b'A'..=b'Z';
+    let pairs = letters().flat_map(move |a| letters().map(move |b| [a, b]));
+    pairs
+        .map(|pair| String::from_utf8(pair.to_vec()).unwrap())
+        .filter(|code| countersign_server::domain::policy::is_country(code))
 }

@@ -39,7 +39,7 @@ pub enum Turn {
     Current,
     /// No longer signing; still verifies.
     Retired,
-    /// Never signed, and never will: a newer key's time comes no later.
+    /// Never signed, and never will: a newer key's time comes first.
     Overtaken,
 }
 
@@ -66,7 +66,7 @@ pub fn turn(keys: &[SigningKey], index: usize, now: Timestamp) -> Turn {
     let mut newer = keys.iter().skip(index.saturating_add(1));
     let overtaken = keys
         .get(index)
-        .is_some_and(|key| newer.any(|newer| newer.activate_time <= key.activate_time));
+        .is_some_and(|key| newer.any(|newer| newer.activate_time < key.activate_time));
     match current {
         _ if overtaken => Turn::Overtaken,
         Some(current) if index < current => Turn::Retired,
@@ -102,6 +102,8 @@ mod tests {
         assert_eq!(turns(&keys, 20), [Current, Overtaken, Next, Next]);
         assert_eq!(turns(&keys, 60), [Retired, Overtaken, Current, Next]);
         assert_eq!(turns(&keys, 99), [Retired, Overtaken, Retired, Current]);
+        // At the same moment it may have signed.
+        assert_eq!(turns(&[key(10), key(10)], 10), [Retired, Current]);
         // Before the first key's time it signs all the same.
         assert_eq!(turns(&keys, 5), [Current, Overtaken, Next, Next]);
     }
