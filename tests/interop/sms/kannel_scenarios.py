@@ -29,12 +29,12 @@ success_pattern = "0:*"
 """
 
 
-def a_text_through_kannel_and_its_reports(program, here, directory):
+def a_text_through_kannel_and_its_reports(programs, here, directory):
     port = free_port()
     with (
         Smsc(here, directory, port, "kannel", "secret") as smsc,
         Kannel(directory, port, PASSWORD) as kannel,
-        Texts(program, directory, gateway(directory, kannel.sendsms)) as texts,
+        Texts(programs.texts, directory, gateway(directory, kannel.sendsms)) as texts,
     ):
         smsc.event("bind")
         body = "123456 is your code & mine, é € 100% + {x}\n@host.example #123456"
@@ -43,27 +43,28 @@ def a_text_through_kannel_and_its_reports(program, here, directory):
         submit = smsc.event("submit")
         assert submit["text"] == body, submit
         assert submit["to"].lstrip("+") == "32470123400", submit
-        assert texts.receipt("ref-a") == ("sent", "")
-        assert texts.receipt("ref-a") == ("delivered", "")
+        # Kannel fetches each report's address by itself: they come in any order.
+        states = {texts.receipt("ref-a") for _ in range(2)}
+        assert states == {("sent", ""), ("delivered", "")}, states
         assert texts.send("+32470123402", reference="ref-b") == accepted
-        assert texts.receipt("ref-b") == ("sent", "")
-        assert texts.receipt("ref-b") == ("failed", "status 2")
+        states = {texts.receipt("ref-b") for _ in range(2)}
+        assert states == {("sent", ""), ("failed", "status 2")}, states
         assert texts.send("+32470123403", reference="ref-c") == accepted
         assert texts.receipt("ref-c") == ("failed", "status 16")
 
 
-def a_wrong_password(program, here, directory):
+def a_wrong_password(programs, here, directory):
     port = free_port()
     with (
         Smsc(here, directory, port, "kannel", "secret"),
         Kannel(directory, port, PASSWORD) as kannel,
-        Texts(program, directory, gateway(directory, kannel.sendsms, "wrong")) as texts,
+        Texts(programs.texts, directory, gateway(directory, kannel.sendsms, "wrong")) as texts,
     ):
         assert texts.send("+32470123400")["outcome"] == "credential_rejected"
 
 
-def a_made_up_report(program, here, directory):
-    with Texts(program, directory, gateway(directory, free_port())) as texts:
+def a_made_up_report(programs, here, directory):
+    with Texts(programs.texts, directory, gateway(directory, free_port())) as texts:
         for path in (
             "/sms/kannel/status?reference=ref-a&status=1",
             "/sms/kannel/status?reference=ref-a&mac=AAAA&status=1",

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The broker's SMS gateways against software nobody here wrote: npm's `smpp`
-as SMSC, Kannel behind the webhook, and Twilio's own request validator.
+as SMSC, Kannel behind the webhook, and Twilio's own library.
 
-Usage: run.py PATH-TO-texts
+Usage: run.py PATH-TO-texts PATH-TO-device-sim
 """
 
 import pathlib
 import sys
 import tempfile
+import types
 
 import kannel_scenarios
 import smpp_scenarios
@@ -17,9 +18,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         print(__doc__)
         return 2
+    programs = types.SimpleNamespace(texts=sys.argv[1], device_sim=sys.argv[2])
     failed = 0
     modules = (smpp_scenarios, kannel_scenarios, twilio_scenarios)
     scenarios = [scenario for module in modules for scenario in module.SCENARIOS]
@@ -27,7 +29,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as directory:
             directory = pathlib.Path(directory)
             try:
-                scenario(sys.argv[1], HERE, directory)
+                scenario(programs, HERE, directory)
             except Exception as error:
                 failed += 1
                 print(f"FAILED {scenario.__name__}: {error!r}")

@@ -34,11 +34,11 @@ source_addr = "EagleIT"
 """
 
 
-def texts_and_receipts(program, here, directory):
+def texts_and_receipts(programs, here, directory):
     port = free_port()
     with (
         Smsc(here, directory, port, "countersign", PASSWORD) as smsc,
-        Texts(program, directory, gateway(directory, port)) as texts,
+        Texts(programs.texts, directory, gateway(directory, port)) as texts,
     ):
         body = "123456 is your code — é".replace("—", "-") + ", € 5 {x}"
         accepted = {"outcome": "accepted", "gateway": "smsc", "reason": ""}
@@ -80,11 +80,11 @@ def texts_and_receipts(program, here, directory):
         smsc.event("unbind")
 
 
-def refusals(program, here, directory):
+def refusals(programs, here, directory):
     port = free_port()
     with (
         Smsc(here, directory, port, "countersign", PASSWORD),
-        Texts(program, directory, gateway(directory, port)) as texts,
+        Texts(programs.texts, directory, gateway(directory, port)) as texts,
     ):
         assert texts.send("+32470123403")["outcome"] == "rejected"
         assert texts.send("+32470123404")["outcome"] == "retry_after"
@@ -93,11 +93,11 @@ def refusals(program, here, directory):
         assert texts.send("+32470123400")["outcome"] == "accepted"
 
 
-def a_wrong_password(program, here, directory):
+def a_wrong_password(programs, here, directory):
     port = free_port()
     with (
         Smsc(here, directory, port, "countersign", PASSWORD) as smsc,
-        Texts(program, directory, gateway(directory, port, "wrong")) as texts,
+        Texts(programs.texts, directory, gateway(directory, port, "wrong")) as texts,
     ):
         assert texts.send("+32470123400")["outcome"] == "credential_rejected"
         assert not smsc.event("bind")["allowed"]
@@ -106,9 +106,9 @@ def a_wrong_password(program, here, directory):
         texts.send_until("accepted", "+32470123400")
 
 
-def an_smsc_that_restarts(program, here, directory):
+def an_smsc_that_restarts(programs, here, directory):
     port = free_port()
-    with Texts(program, directory, gateway(directory, port)) as texts:
+    with Texts(programs.texts, directory, gateway(directory, port)) as texts:
         assert texts.send("+32470123400")["outcome"] == "retry_after"
         for _ in range(2):
             with Smsc(here, directory, port, "countersign", PASSWORD):
@@ -141,7 +141,7 @@ def certificate(directory):
     return directory / "key.pem", directory / "cert.pem"
 
 
-def over_tls(program, here, directory):
+def over_tls(programs, here, directory):
     port = free_port()
     key, cert = certificate(directory)
     trusting = gateway(directory, port, more=f'tls = true\nroot_ca_file = "{cert}"')
@@ -150,11 +150,11 @@ def over_tls(program, here, directory):
     _, stranger = certificate(other)
     doubting = gateway(directory, port, more=f'tls = true\nroot_ca_file = "{stranger}"')
     with Smsc(here, directory, port, "countersign", PASSWORD, key, cert) as smsc:
-        with Texts(program, directory, doubting) as texts:
+        with Texts(programs.texts, directory, doubting) as texts:
             refused = texts.send("+32470123400")
             assert refused["outcome"] == "retry_after", refused
             assert "certificate" in refused["reason"], refused
-        with Texts(program, directory, trusting) as texts:
+        with Texts(programs.texts, directory, trusting) as texts:
             assert texts.send("+32470123400", reference="a")["outcome"] == "accepted"
             assert texts.receipt("a") == ("delivered", "")
         assert smsc.event("bind")["allowed"]
