@@ -17,6 +17,30 @@ use super::{
 /// Every action that is written down, with its object and outcome. An action
 /// that is not here fails a test.
 pub const ACTIONS: &[(&str, &str)] = &[
+    ("account.locked", "the user; why"),
+    ("account.reset", "the user"),
+    ("account.unlocked", "the user"),
+    ("code.refused", "challenge or number; why no code was sent"),
+    (
+        "code.sent",
+        "challenge or number; how, and the masked destination",
+    ),
+    ("code.verified", "the challenge's id; the method"),
+    ("code.wrong", "challenge or number; the method, or CONFIRM"),
+    ("challenge.method_changed", "the challenge's id; the method"),
+    ("phone.added", "the number's id; its masked form"),
+    ("phone.confirmed", "the number's id; its masked form"),
+    ("phone.removed", "the number's id"),
+    ("policy.changed", "the organisation's id; what changed"),
+    ("recovery_codes.created", "their id"),
+    ("recovery_codes.removed", "their id"),
+    (
+        "sms.range_alarm",
+        "a tag that tells the range from others; its country",
+    ),
+    ("totp.added", "its id"),
+    ("totp.confirmed", "its id"),
+    ("totp.removed", "its id"),
     ("account.locked", "the user; why, e.g. TOO_MANY_FAILURES"),
     ("account.reset", "the user"),
     ("account.unlocked", "the user"),

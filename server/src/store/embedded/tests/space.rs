@@ -108,14 +108,15 @@ async fn rounds(count: usize, rounds: u64) -> Vec<(usize, u64)> {
 /// grow with what has come and gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_some() {
-    let measured = rounds(1280, 5).await;
+    let measured = rounds(1280, 12).await;
     let (full, empty) = (measured[0].0, measured[1].0);
     assert!(empty * 20 < full, "{measured:?}");
     for round in measured.chunks(2) {
         assert!(round[1].0 < empty * 2, "{measured:?}");
+        // One round writes a segment (4 MiB) or more: twelve that reuse nothing
+        // would not fit.
+        assert!(round[1].1 <= 8 << 22, "{measured:?}");
     }
-    let (second, last) = (measured[3].1, measured[9].1);
-    assert!(last <= second * 3 / 2, "{measured:?}");
 }
 
 /// `cargo test -p countersign-server --release space:: -- --ignored --nocapture`
