@@ -17,8 +17,14 @@ use super::{
 /// Every action that is written down, with its object and outcome. An action
 /// that is not here fails a test.
 pub const ACTIONS: &[(&str, &str)] = &[
+    ("account.listed", "the user"),
     ("account.locked", "the user; why, e.g. TOO_MANY_FAILURES"),
     ("account.reset", "the user"),
+    (
+        "account.snoozed",
+        "the user; how often registering may still be put off",
+    ),
+    ("account.unlisted", "the user"),
     ("account.unlocked", "the user"),
     ("api_key.created", "the key's id; its role"),
     ("api_key.revoked", "the key's id"),
@@ -26,7 +32,23 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "audit.removed",
         "the writer; the last entry that left by age",
     ),
-    ("challenge.created", "the challenge's id"),
+    (
+        "browser.forgotten",
+        "how many of the user's; why, e.g. LOCKED",
+    ),
+    (
+        "browser.remembered",
+        "the browser's id; the challenge by whose approval",
+    ),
+    (
+        "browser.replayed",
+        "the browser's id, forgotten because a used token came back",
+    ),
+    ("browser.used", "the browser's id; the challenge approved"),
+    (
+        "challenge.created",
+        "the challenge's id; what was out of the ordinary, e.g. UNKNOWN_BROWSER",
+    ),
     (
         "challenge.decided",
         "the challenge's id; state and reason, e.g. APPROVED USER_APPROVED",
