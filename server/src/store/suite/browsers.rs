@@ -125,6 +125,8 @@ pub(in crate::store) async fn a_browser_is_remembered_only_by_a_wanted_approval(
         };
         assert!(!it.counts(claim, second(n)).await);
     }
+    // Else there were too many prompts.
+    it.asked(false, Choice::Approve, second(5)).await;
     let mut new = it.question(second(5));
     new.challenge.remembering.wanted = true;
     let cancelled = created(it.store.create(new).await.unwrap());
