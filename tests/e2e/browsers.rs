@@ -37,7 +37,9 @@ pub(crate) async fn create(
 
 /// Tom answers the one prompt that he sees.
 pub(crate) async fn answer(phone: &Phone, decision: Decision, number: &str) {
-    let signed = phone.list_pending().await.unwrap().challenges.remove(0);
+    let mut pending = phone.list_pending().await.unwrap();
+    assert_eq!(pending.challenges.len(), 1, "{:?}", pending.refused);
+    let signed = pending.challenges.remove(0);
     phone.respond(&signed, decision, number).await.unwrap();
 }
 
@@ -136,7 +138,8 @@ async fn a_remembered_browser_is_let_through_without_asking() {
     assert_eq!(create(&broker, &tenant, request).await, let_in);
     assert_eq!(broker.get(&tenant, &let_in.challenge_id).await, let_in);
     broker.restart().await;
-    assert_eq!(broker.get(&tenant, &let_in.challenge_id).await, let_in);
+    let later = broker.get(&tenant, &let_in.challenge_id).await;
+    assert_eq!(later.remembered_browser_token, next);
     broker.pass(Duration::from_secs(300));
     let later = broker.get(&tenant, &let_in.challenge_id).await;
     assert_eq!(later.remembered_browser_token, "");
