@@ -9,6 +9,7 @@
 
 mod audit;
 mod bad_input;
+mod browsers;
 mod chaos;
 mod clock_skew;
 mod credentials;
@@ -22,7 +23,9 @@ mod policy;
 mod push;
 mod restart;
 mod retention;
+mod risk;
 mod sealed;
 mod secrets;
+mod sign_in_options;
 mod users;
 mod withdrawal;

@@ -40,6 +40,32 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
     let tenant_id = own.tenant.id.clone();
     let user_id = "tom".to_owned();
     Some(match (service.strip_prefix("countersign.v1.")?, method) {
+        ("ApprovalService", "GetSignInOptions") => {
+            let browser_token = "csb_".to_owned();
+            let request = v1::GetSignInOptionsRequest {
+                user_id,
+                browser_token,
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "ForgetBrowsers") => {
+            let request = v1::ForgetBrowsersRequest { user_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        // Bob has registered nothing.
+        ("EnrollmentService", "SnoozeEnrollment") => {
+            let user_id = "bob".to_owned();
+            let request = v1::SnoozeEnrollmentRequest { user_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("AdminService", "SetUserEnrollment") => {
+            let request = v1::SetUserEnrollmentRequest {
+                tenant_id,
+                user_id,
+                listed: true,
+            };
+            (Caller::Admin, request.encode_to_vec())
+        }
         ("ApprovalService", "CreateChallenge") => {
             let mut request = sign_in("tom");
             request.request_id.clear();
@@ -290,6 +316,17 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
             .into_iter()
             .map(|tenant_id| v1::GetTenantRequest { tenant_id }.encode_to_vec())
             .collect(),
+        "SetUserEnrollment" => tenants
+            .into_iter()
+            .map(|tenant_id| {
+                let request = v1::SetUserEnrollmentRequest {
+                    tenant_id,
+                    user_id: "tom".into(),
+                    listed: true,
+                };
+                request.encode_to_vec()
+            })
+            .collect(),
         "ListDevices" | "GetUser" | "LockUser" | "UnlockUser" | "ResetUser" => tenants
             .into_iter()
             .map(|tenant_id| {
@@ -339,7 +376,10 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         })
         .collect(),
         // They name nothing, or what they name is their own proof.
-        "CreateEnrollment"
+        "GetSignInOptions"
+        | "ForgetBrowsers"
+        | "SnoozeEnrollment"
+        | "CreateEnrollment"
         | "ListAuthenticators"
         | "Enroll"
         | "Subscribe"

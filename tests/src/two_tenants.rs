@@ -44,7 +44,17 @@ pub struct TwoTenants {
 
 impl Org {
     async fn new(broker: &TestBroker) -> Self {
-        let tenant = broker.tenant().await;
+        let tenant = broker
+            .tenant_with(v1::TenantPolicy {
+                number_matching: v1::NumberMatching::Off.into(),
+                enrollment: Some(v1::EnrollmentPolicy {
+                    enforcement: v1::Enforcement::Encouraged.into(),
+                    max_snoozes: Some(100),
+                    ..v1::EnrollmentPolicy::default()
+                }),
+                ..v1::TenantPolicy::default()
+            })
+            .await;
         let admin = broker.api_key(&tenant.id, v1::Role::Admin).await;
         let mut revoked = Vec::new();
         for role in [v1::Role::Idp, v1::Role::Admin] {

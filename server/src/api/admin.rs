@@ -238,6 +238,13 @@ impl v1::admin_service_server::AdminService for Administration {
         admin_users::reset(&self.broker, request).await
     }
 
+    async fn set_user_enrollment(
+        &self,
+        request: Request<v1::SetUserEnrollmentRequest>,
+    ) -> Result<Response<v1::SetUserEnrollmentResponse>, Status> {
+        admin_users::set_enrollment(&self.broker, request).await
+    }
+
     async fn list_devices(
         &self,
         request: Request<v1::ListDevicesRequest>,

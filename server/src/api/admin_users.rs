@@ -44,6 +44,8 @@ fn user(known: &Authenticators, now: Timestamp) -> v1::User {
         next_code_time: waiting(account.no_code_before),
         prompts: account.prompts,
         authenticators: convert::authenticators(known),
+        listed: account.listed,
+        snoozes: account.snoozes,
     }
 }
 
@@ -73,6 +75,22 @@ of_a_user! {
     lock: LockUserRequest => LockUserResponse by lock_user;
     unlock: UnlockUserRequest => UnlockUserResponse by unlock_user;
     reset: ResetUserRequest => ResetUserResponse by reset_user;
+}
+
+pub(super) async fn set_enrollment(
+    broker: &Arc<Broker>,
+    request: Request<v1::SetUserEnrollmentRequest>,
+) -> Result<Response<v1::SetUserEnrollmentResponse>, Status> {
+    let caller = caller(&request)?;
+    let request = request.into_inner();
+    let tenant = tenant_id(&request.tenant_id)?;
+    let id = user_id(&request.user_id)?;
+    let known = broker
+        .list_for_enrolment(&caller, tenant, &id, request.listed)
+        .await
+        .map_err(status)?;
+    let user = Some(user(&known, broker.now()));
+    Ok(Response::new(v1::SetUserEnrollmentResponse { user }))
 }
 
 pub(super) async fn devices(

@@ -8,13 +8,14 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert,
+    convert, sign_in,
     status::{status, unauthenticated},
 };
 use crate::{
     broker::{Broker, IdpCaller, challenge::NewRequest, error::BrokerError},
     domain::{
         Invalid,
+        browser::BrowserToken,
         challenge::Method,
         ids::{ChallengeId, DeviceId, UserId, parse_uuid},
     },
@@ -56,18 +57,6 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
         Some((id, sha256(&request.encode_to_vec())))
     };
     let method = method(request.method)?;
-    if !request.browser_token.is_empty() {
-        return Err(Invalid::new(
-            "browser_token",
-            "remembered browsers are not supported yet",
-        ));
-    }
-    if request.remember_browser {
-        return Err(Invalid::new(
-            "remember_browser",
-            "remembered browsers are not supported yet",
-        ));
-    }
     let device = if request.device_id.is_empty() {
         None
     } else {
@@ -80,6 +69,8 @@ fn new_request(mut request: v1::CreateChallengeRequest) -> Result<NewRequest, In
         context: convert::context(request.context)?,
         device,
         ttl: convert::duration("ttl", request.ttl)?,
+        browser: BrowserToken::parse(&request.browser_token),
+        remember: request.remember_browser,
     })
 }
 
@@ -101,6 +92,22 @@ fn method(number: i32) -> Result<Option<Method>, Invalid> {
 
 #[tonic::async_trait]
 impl v1::approval_service_server::ApprovalService for Approval {
+    async fn get_sign_in_options(
+        &self,
+        request: Request<v1::GetSignInOptionsRequest>,
+    ) -> Result<Response<v1::GetSignInOptionsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let user = UserId::parse("user_id", &request.user_id).map_err(invalid)?;
+        let token = BrowserToken::parse(&request.browser_token);
+        let options = self
+            .broker
+            .sign_in_options(&caller, &user, token.as_ref())
+            .await
+            .map_err(status)?;
+        Ok(Response::new(sign_in::options(&options)))
+    }
+
     async fn create_challenge(
         &self,
         request: Request<v1::CreateChallengeRequest>,

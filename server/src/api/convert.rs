@@ -16,6 +16,7 @@ use crate::{
         context::{SignInContext, is_disguising},
         device::{Device, KeyProtection, Platform, PushGateway, PushRegistration},
         ids::AuthenticatorId,
+        risk::Risk,
         signing_key::{SigningKey, Succession, Turn},
         time::Timestamp,
     },
@@ -74,6 +75,7 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
         challenge,
         signed,
         receipt,
+        browser_token,
     } = shown;
     let outcome = challenge.outcome.as_ref();
     v1::Challenge {
@@ -87,16 +89,9 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
                 reason(outcome.reason)
             })
             .into(),
-        method: match challenge.method {
-            Method::Push => v1::Method::Push,
-            Method::Sms => v1::Method::Sms,
-            Method::Totp => v1::Method::Totp,
-            Method::RecoveryCode => v1::Method::RecoveryCode,
-            Method::RememberedBrowser => v1::Method::RememberedBrowser,
-        }
-        .into(),
+        method: method(challenge.method).into(),
         number_to_match: challenge.number.clone(),
-        code_delivery: (challenge.method != Method::Push || challenge.codes.sends > 0)
+        code_delivery: (takes_code(challenge.method) || challenge.codes.sends > 0)
             .then(|| code_delivery(&challenge.codes)),
         deliveries: challenge.deliveries.iter().map(delivery).collect(),
         create_time: Some(timestamp(challenge.create_time)),
@@ -104,7 +99,14 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
         decide_time: outcome.map(|outcome| timestamp(outcome.decide_time)),
         signed_challenge: Some(signed_challenge(&signed)),
         receipt,
-        remembered_browser_token: String::new(),
+        remembered_browser_token: browser_token
+            .map(|token| token.reveal().to_string())
+            .unwrap_or_default(),
+        risk_reasons: challenge
+            .risks
+            .iter()
+            .map(|risk| risk_reason(*risk).into())
+            .collect(),
         decided_by_device_id: outcome
             .and_then(|outcome| outcome.proof.as_ref())
             .map(|proof| proof.device.to_string())
@@ -113,6 +115,34 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
             .and_then(|outcome| outcome.authenticator)
             .map(|id| id.to_string())
             .unwrap_or_default(),
+    }
+}
+
+/// A code is waited for, or decided.
+fn takes_code(method: Method) -> bool {
+    match method {
+        Method::Sms | Method::Totp | Method::RecoveryCode => true,
+        Method::Push | Method::RememberedBrowser => false,
+    }
+}
+
+pub(super) fn method(method: Method) -> v1::Method {
+    match method {
+        Method::Push => v1::Method::Push,
+        Method::Sms => v1::Method::Sms,
+        Method::Totp => v1::Method::Totp,
+        Method::RecoveryCode => v1::Method::RecoveryCode,
+        Method::RememberedBrowser => v1::Method::RememberedBrowser,
+    }
+}
+
+fn risk_reason(risk: Risk) -> v1::RiskReason {
+    match risk {
+        Risk::UnknownBrowser => v1::RiskReason::UnknownBrowser,
+        Risk::NewNetwork => v1::RiskReason::NewNetwork,
+        Risk::NewPlace => v1::RiskReason::NewPlace,
+        Risk::RecentDenial => v1::RiskReason::RecentDenial,
+        Risk::RecentFailures => v1::RiskReason::RecentFailures,
     }
 }
 

@@ -218,4 +218,29 @@ impl v1::enrollment_service_server::EnrollmentService for Enrollment {
             .map_err(status)?;
         Ok(Response::new(v1::RemoveAuthenticatorResponse {}))
     }
+
+    async fn forget_browsers(
+        &self,
+        request: Request<v1::ForgetBrowsersRequest>,
+    ) -> Result<Response<v1::ForgetBrowsersResponse>, Status> {
+        let caller = caller(&request)?;
+        let user = user_id(&request.get_ref().user_id)?;
+        let forgotten = self
+            .broker
+            .forget_browsers(&caller, user)
+            .await
+            .map_err(status)?;
+        let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
+        Ok(Response::new(v1::ForgetBrowsersResponse { forgotten }))
+    }
+
+    async fn snooze_enrollment(
+        &self,
+        request: Request<v1::SnoozeEnrollmentRequest>,
+    ) -> Result<Response<v1::SnoozeEnrollmentResponse>, Status> {
+        let caller = caller(&request)?;
+        let user = user_id(&request.get_ref().user_id)?;
+        let snoozes_left = self.broker.snooze(&caller, user).await.map_err(status)?;
+        Ok(Response::new(v1::SnoozeEnrollmentResponse { snoozes_left }))
+    }
 }

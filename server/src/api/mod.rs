@@ -12,6 +12,7 @@ mod enrollment;
 mod guest;
 pub mod http;
 mod repair;
+mod sign_in;
 mod status;
 
 use std::sync::Arc;

@@ -135,6 +135,7 @@ pub(super) fn status(error: BrokerError) -> Status {
         BrokerError::NotByPolicy(_) => {
             build(Code::FailedPrecondition, message, info("NOT_BY_POLICY", []))
         }
+        BrokerError::NoSnooze => build(Code::FailedPrecondition, message, info("NO_SNOOZE", [])),
         BrokerError::NoTextGateway => build(
             Code::FailedPrecondition,
             message,

@@ -344,6 +344,7 @@ impl Broker {
                 AccountRefusal::WrongCode { attempts_left } => {
                     BrokerError::WrongCode { attempts_left }
                 }
+                AccountRefusal::NoSnooze => BrokerError::NoSnooze,
                 AccountRefusal::CodeExpired => BrokerError::NoCodeExpected,
                 AccountRefusal::NotSent(refusal) => {
                     self.metrics.code_refused(refusal);

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         account::Account,
         body::challenge_body,
+        browser::{BrowserToken, Claim, Remembering, Standing},
         challenge::{Challenge, Delivery, DeliveryState, Event, Final, Method, Road, SignedBody},
         code::{CodeOrder, Codes},
         context::SignInContext,
@@ -21,7 +22,7 @@ use crate::{
         ids::{ChallengeId, DeviceId, PushId, UserId},
         policy::{Policy, check_challenge_ttl},
         push::{PushJob, PushKind},
-        receipt,
+        receipt, risk, sign_in,
         tenant::Tenant,
         text::TextPurpose,
         time::Timestamp,
@@ -48,6 +49,18 @@ pub struct NewRequest {
     pub device: Option<DeviceId>,
     /// Life; none: by policy.
     pub ttl: Option<Duration>,
+    /// The browser's token, as presented.
+    pub browser: Option<BrowserToken>,
+    /// The browser is to be remembered.
+    pub remember: bool,
+}
+
+/// What a challenge is made of beside the request.
+struct Grounds {
+    devices: Vec<Device>,
+    account: Account,
+    claim: Option<Claim>,
+    standing: Option<Standing>,
 }
 
 impl Broker {
@@ -78,9 +91,17 @@ impl Broker {
                 return Err(BrokerError::NotFound("device"));
             }
         }
-        let account = self.store.account(caller.tenant, &request.user).await?;
-        let (challenge, signed, code) =
-            self.issue(caller, &tenant, &request, (&devices, &account), now)?;
+        let whose = (caller.tenant, &request.user);
+        let claim = self.claim(whose, request.browser.as_ref());
+        let grounds = Grounds {
+            account: self.store.account(caller.tenant, &request.user).await?,
+            standing: self
+                .standing(whose, claim.as_ref(), &tenant.policy, now)
+                .await?,
+            devices,
+            claim,
+        };
+        let (challenge, signed, code) = self.issue(caller, &tenant, &request, &grounds, now)?;
         let pushes = self.pushes(&challenge, now)?;
         let created = self
             .store
@@ -91,6 +112,7 @@ impl Broker {
                 pending_limit: tenant.policy.pending_limit,
                 pushes,
                 code,
+                browser: grounds.claim,
                 by: caller.by.clone(),
             })
             .await?;
@@ -145,12 +167,14 @@ impl Broker {
         caller: &IdpCaller,
         tenant: &Tenant,
         request: &NewRequest,
-        (devices, account): (&[Device], &Account),
+        grounds: &Grounds,
         now: Timestamp,
     ) -> Result<(Challenge, SignedBody, Option<CodeOrder>), BrokerError> {
         let policy: &Policy = &tenant.policy;
+        let account = &grounds.account;
         let id = ChallengeId::new(now, &random::id()?);
-        let deliveries: Vec<_> = devices
+        let deliveries: Vec<_> = grounds
+            .devices
             .iter()
             .map(|device| self.plan(device, now))
             .collect();
@@ -167,18 +191,17 @@ impl Broker {
         let only = request.method.or(request.device.map(|_| Method::Push));
         let method = match only {
             Some(method) => Some(method).filter(allowed),
-            None => [
-                policy.methods.recommended,
-                Method::Push,
-                Method::Sms,
-                Method::Totp,
-            ]
-            .into_iter()
-            .find(allowed),
+            // Recovery codes are few: they are asked for only when told to.
+            None => sign_in::order(policy.methods.recommended)
+                .into_iter()
+                .filter(|method| *method != Method::RecoveryCode)
+                .find(allowed),
         };
+        let origin = self.origin((tenant.id, &request.user), &request.context);
+        let risks = risk::assess(grounds.standing, &origin, account, policy, now);
         let asked = method.or(only).unwrap_or(Method::Push);
         let digits = match asked {
-            Method::Push => policy.digits(false),
+            Method::Push => policy.digits(!risks.is_empty()),
             Method::Sms | Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => 0,
         };
         // Codes take longer to find and to type than a prompt to answer.
@@ -225,6 +248,12 @@ impl Broker {
                 }
             },
             outcome: None,
+            remembering: Remembering {
+                wanted: request.remember,
+                browser: None,
+            },
+            origin,
+            risks,
         };
         let mut code = None;
         match method {
@@ -244,7 +273,7 @@ impl Broker {
     }
 
     /// By which road the prompt goes to a device.
-    fn plan(&self, device: &Device, now: Timestamp) -> Delivery {
+    pub(super) fn plan(&self, device: &Device, now: Timestamp) -> Delivery {
         let usable = device.push.as_ref().filter(|push| !push.quarantined);
         let (road, state, reason) = match (usable, &device.push) {
             (Some(push), _) => (Road::Push(push.gateway), DeliveryState::Queued, ""),
@@ -454,6 +483,7 @@ impl Broker {
             }
         };
         Ok(Shown {
+            browser_token: self.token_of(&challenge),
             challenge,
             signed,
             receipt,

@@ -96,6 +96,9 @@ pub enum BrokerError {
     /// Policy does not allow it.
     #[error("the organisation's policy does not allow {0}")]
     NotByPolicy(&'static str),
+    /// Registering can't be put off, or there is nothing to put off.
+    #[error("registering cannot be put off")]
+    NoSnooze,
     /// No gateway for text messages is configured.
     #[error("no gateway for text messages is configured")]
     NoTextGateway,

@@ -5,6 +5,7 @@
 pub mod administer;
 pub mod audit;
 pub mod authenticators;
+mod browsers;
 pub mod challenge;
 pub mod codes;
 pub mod credentials;
@@ -19,6 +20,7 @@ pub(crate) mod random;
 pub mod retention;
 mod rules;
 mod sealed_prompt;
+mod sign_in;
 pub mod texts;
 mod users;
 mod vault;
@@ -33,6 +35,7 @@ use crate::{
     delivery::CredentialAlarm,
     domain::{
         audit::By,
+        browser::BrowserToken,
         challenge::{Challenge, SignedBody},
         time::Timestamp,
     },
@@ -220,6 +223,8 @@ pub struct Shown {
     pub signed: SignedBody,
     /// The proof of the decision; empty while pending.
     pub receipt: String,
+    /// For the browser to be remembered by, in the first minutes.
+    pub browser_token: Option<BrowserToken>,
 }
 
 /// Who calls on behalf of an organisation.

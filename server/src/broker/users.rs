@@ -64,7 +64,7 @@ impl Broker {
         self.change_user(caller, tenant, user, change).await
     }
 
-    async fn change_user(
+    pub(super) async fn change_user(
         &self,
         caller: &AdminCaller,
         tenant: TenantId,

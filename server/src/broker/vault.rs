@@ -22,6 +22,16 @@ fn tag(hash: [u8; 32]) -> Tag {
 }
 
 impl Keyring {
+    /// A hash that nobody can make without the broker's key.
+    pub(super) fn keyed_hash(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
+        self.master.keyed_hash(label, parts)
+    }
+
+    /// The same, as short as it may be to stand for something.
+    pub(super) fn tag(&self, label: &str, parts: &[&[u8]]) -> Tag {
+        tag(self.keyed_hash(label, parts))
+    }
+
     pub(super) fn seal_number(
         &self,
         id: AuthenticatorId,

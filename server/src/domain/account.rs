@@ -11,7 +11,8 @@ use super::{
     challenge::{Final, Method, Outcome, Reason},
     code::{CodeHash, CodeOrder, CodeRefusal, Codes, Guess, TotpCandidate},
     ids::{AuthenticatorId, TenantId, UserId},
-    policy::{self, Policy},
+    policy::{self, Enforcement, Policy},
+    risk::{MAX_ORIGINS, Origin},
     spending::Tag,
     time::Timestamp,
 };
@@ -139,6 +140,15 @@ pub struct Account {
     pub no_code_before: Timestamp,
     /// Set: nobody signs in.
     pub lock: Option<Lock>,
+    /// One of those for whom an authenticator is asked, where policy goes by a
+    /// list.
+    pub listed: bool,
+    /// How often registering was put off.
+    pub snoozes: u32,
+    /// The last time that a sign-in was denied or reported.
+    pub last_denial: Option<Timestamp>,
+    /// Where the last approvals came from, the newest last.
+    pub origins: Vec<Origin>,
 }
 
 /// What became of a guess.
@@ -176,7 +186,41 @@ impl Account {
             last_prompt: Timestamp::default(),
             no_code_before: Timestamp::default(),
             lock: None,
+            listed: false,
+            snoozes: 0,
+            last_denial: None,
+            origins: Vec::new(),
         }
+    }
+
+    /// Whether, at `now`, policy asks this user for an authenticator at all.
+    #[must_use]
+    pub fn is_enforced(&self, rules: &policy::Enrolment, now: Timestamp) -> bool {
+        rules.enforcement != Enforcement::Off
+            && rules.start_time.is_none_or(|start| start <= now)
+            && (!rules.listed_users_only || self.listed)
+    }
+
+    /// How often registering may still be put off; none: it may not.
+    #[must_use]
+    pub fn snoozes_left(&self, rules: &policy::Enrolment, now: Timestamp) -> Option<u32> {
+        let may = rules.enforcement == Enforcement::Encouraged
+            && self.is_enforced(rules, now)
+            && rules.snooze_until.is_none_or(|until| now < until);
+        let left = rules.max_snoozes.saturating_sub(self.snoozes);
+        Some(left).filter(|left| may && *left > 0)
+    }
+
+    /// Remembers where an approval came from. Whether that changed anything.
+    pub fn note_origin(&mut self, origin: Origin) -> bool {
+        if origin == Origin::default() || self.origins.last() == Some(&origin) {
+            return false;
+        }
+        self.origins.retain(|known| *known != origin);
+        self.origins.push(origin);
+        let over = self.origins.len().saturating_sub(MAX_ORIGINS);
+        self.origins.drain(..over);
+        true
     }
 
     /// The number that codes go to: the one added last, of those confirmed in a
@@ -387,22 +431,28 @@ impl Account {
     /// Takes note of how a challenge of the user ended. Whether that changed
     /// anything.
     pub fn note_end(&mut self, outcome: &Outcome, rules: &Policy, now: Timestamp) -> bool {
-        let before = (self.failures, self.prompts, self.no_code_before, self.lock);
+        let counted = |it: &Self| {
+            let denial = (it.no_code_before, it.last_denial);
+            (it.failures, it.prompts, denial, it.lock)
+        };
+        let before = counted(self);
         match (outcome.state, outcome.reason) {
             (Final::Approved, Reason::UserApproved) => self.note_success(),
             (Final::Denied, Reason::WrongNumber) => self.note_failure(&rules.lockout, now),
             (Final::Denied, Reason::UserDenied) => {
                 self.no_code_before = now.after(rules.fatigue.denial_cool_off);
+                self.last_denial = Some(now);
             }
             (Final::Denied, Reason::FraudReported) => {
                 self.no_code_before = now.after(rules.fatigue.denial_cool_off);
+                self.last_denial = Some(now);
                 if rules.fatigue.on_report == policy::OnReport::Lock {
                     self.lock_for(LockReason::FraudReported, now);
                 }
             }
             (Final::Approved | Final::Denied | Final::Expired | Final::Cancelled, _) => {}
         }
-        before != (self.failures, self.prompts, self.no_code_before, self.lock)
+        before != counted(self)
     }
 }
 
@@ -445,6 +495,11 @@ pub enum AccountChange {
     Unlock,
     /// Takes everything away that the user could answer with.
     Reset,
+    /// Puts registering off once more.
+    Snooze,
+    /// Puts the user on the list of those for whom an authenticator is asked, or
+    /// takes them off.
+    List(bool),
 }
 
 /// Why an account was not changed.
@@ -465,6 +520,8 @@ pub enum AccountRefusal {
     CodeExpired,
     /// No text is sent.
     NotSent(CodeRefusal),
+    /// There is nothing to put off, or it was put off too often.
+    NoSnooze,
 }
 
 /// What an account's change amounts to, for the audit trail and for the user.
@@ -492,6 +549,10 @@ pub enum AccountEvent {
     Unlocked,
     /// Everything is gone.
     Reset,
+    /// Registering was put off; how often it still may be.
+    Snoozed(u32),
+    /// The user is on the list now, or off it.
+    Listed(bool),
 }
 
 impl Account {
@@ -540,6 +601,16 @@ impl Account {
                 self.totps.clear();
                 self.recovery = None;
                 Ok(AccountEvent::Reset)
+            }
+            AccountChange::Snooze => {
+                let left = self.snoozes_left(&rules.enrolment, now);
+                let left = left.ok_or(AccountRefusal::NoSnooze)?;
+                self.snoozes = self.snoozes.saturating_add(1);
+                Ok(AccountEvent::Snoozed(left.saturating_sub(1)))
+            }
+            AccountChange::List(listed) => {
+                self.listed = listed;
+                Ok(AccountEvent::Listed(listed))
             }
         }
     }

@@ -17,32 +17,14 @@ use super::{
 /// Every action that is written down, with its object and outcome. An action
 /// that is not here fails a test.
 pub const ACTIONS: &[(&str, &str)] = &[
-    ("account.locked", "the user; why"),
-    ("account.reset", "the user"),
-    ("account.unlocked", "the user"),
-    ("code.refused", "challenge or number; why no code was sent"),
-    (
-        "code.sent",
-        "challenge or number; how, and the masked destination",
-    ),
-    ("code.verified", "the challenge's id; the method"),
-    ("code.wrong", "challenge or number; the method, or CONFIRM"),
-    ("challenge.method_changed", "the challenge's id; the method"),
-    ("phone.added", "the number's id; its masked form"),
-    ("phone.confirmed", "the number's id; its masked form"),
-    ("phone.removed", "the number's id"),
-    ("policy.changed", "the organisation's id; what changed"),
-    ("recovery_codes.created", "their id"),
-    ("recovery_codes.removed", "their id"),
-    (
-        "sms.range_alarm",
-        "a tag that tells the range from others; its country",
-    ),
-    ("totp.added", "its id"),
-    ("totp.confirmed", "its id"),
-    ("totp.removed", "its id"),
+    ("account.listed", "the user"),
     ("account.locked", "the user; why, e.g. TOO_MANY_FAILURES"),
     ("account.reset", "the user"),
+    (
+        "account.snoozed",
+        "the user; how often registering may still be put off",
+    ),
+    ("account.unlisted", "the user"),
     ("account.unlocked", "the user"),
     ("api_key.created", "the key's id; its role"),
     ("api_key.revoked", "the key's id"),
@@ -50,7 +32,23 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "audit.removed",
         "the writer; the last entry that left by age",
     ),
-    ("challenge.created", "the challenge's id"),
+    (
+        "browser.forgotten",
+        "how many of the user's; why, e.g. LOCKED",
+    ),
+    (
+        "browser.remembered",
+        "the browser's id; the challenge by whose approval",
+    ),
+    (
+        "browser.replayed",
+        "the browser's id, forgotten because a used token came back",
+    ),
+    ("browser.used", "the browser's id; the challenge approved"),
+    (
+        "challenge.created",
+        "the challenge's id; what was out of the ordinary, e.g. UNKNOWN_BROWSER",
+    ),
     (
         "challenge.decided",
         "the challenge's id; state and reason, e.g. APPROVED USER_APPROVED",

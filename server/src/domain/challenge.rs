@@ -5,11 +5,13 @@ use std::time::Duration;
 use super::{
     account::{Account, Checked},
     api_key::ApiKeyId,
+    browser::Remembering,
     code::{CodeOrder, CodeRefusal, Codes, Guess},
     device::{KeyProtection, PushGateway},
-    ids::{AuthenticatorId, ChallengeId, DeviceId, TenantId, UserId},
+    ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, TenantId, UserId},
     policy::{MAX_CHALLENGE_TTL, Policy},
     response::{Answer, Choice},
+    risk::{Origin, Risk},
     time::Timestamp,
 };
 
@@ -221,6 +223,12 @@ pub struct Challenge {
     pub deliveries: Vec<Delivery>,
     /// How it ended; none while pending.
     pub outcome: Option<Outcome>,
+    /// What it has to do with remembered browsers.
+    pub remembering: Remembering,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What was out of the ordinary about it.
+    pub risks: Vec<Risk>,
 }
 
 /// What was signed, as sent to phones. Never changes.
@@ -398,7 +406,8 @@ impl Challenge {
                 let (state, reason) = match answer.choice {
                     Choice::Deny => (Final::Denied, Reason::UserDenied),
                     Choice::ReportFraud => (Final::Denied, Reason::FraudReported),
-                    // Only here and in `guess` can an approval arise.
+                    // Only here, in `guess` and in `approve_remembered` can an
+                    // approval arise.
                     Choice::Approve if answer.number == self.number => {
                         (Final::Approved, Reason::UserApproved)
                     }
@@ -463,6 +472,19 @@ impl Challenge {
                 Verdict::Recorded
             }
         }
+    }
+
+    /// Approves a challenge that is about to be stored, without asking: its
+    /// browser is remembered. What it would have been is of no account.
+    pub fn approve_remembered(&mut self, browser: BrowserId, now: Timestamp, receipt_key_id: &str) {
+        self.method = Method::RememberedBrowser;
+        self.number = String::new();
+        self.deliveries.clear();
+        self.fallback_time = None;
+        self.risks.clear();
+        self.remembering.browser = Some(browser);
+        let reason = Reason::RememberedBrowser;
+        self.end(Final::Approved, reason, now, receipt_key_id);
     }
 
     /// Ends a challenge that can't be asked the way that it should.

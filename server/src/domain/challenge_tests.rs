@@ -49,6 +49,9 @@ fn challenge(number: &str) -> Challenge {
             })
             .collect(),
         outcome: None,
+        remembering: Remembering::default(),
+        origin: Origin::default(),
+        risks: Vec::new(),
     }
 }
 

@@ -64,6 +64,8 @@ uuid_id! {
     AuthenticatorId,
     /// One text message, the same for all its tries.
     TextId,
+    /// A remembered browser.
+    BrowserId,
 }
 
 /// Reads a hyphenated UUID.

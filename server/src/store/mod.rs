@@ -19,10 +19,11 @@ use crate::domain::{
     account::{Account, AccountChange, AccountEvent, AccountRefusal},
     api_key::{ApiKey, ApiKeyId},
     audit::{By, Chain, ChainedEntry, Entry, SignedHead},
+    browser::{Browser, Claim},
     challenge::{Challenge, DeliveryState, Event, GuessVerdict, Method, SignedBody},
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
-    ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     policy::{PendingLimit, Policy},
     push::PushJob,
     signing_key::SigningKey,
@@ -87,6 +88,9 @@ pub struct NewChallenge {
     pub pushes: Vec<PushJob>,
     /// The text with a code, where it begins with one.
     pub code: Option<CodeOrder>,
+    /// The browser's token, authentic. If it still counts it is used up, and the
+    /// challenge is stored approved: see [`Challenge::approve_remembered`].
+    pub browser: Option<Claim>,
     /// Who asked.
     pub by: By,
 }
@@ -546,6 +550,21 @@ pub trait Store: Send + Sync {
         reason: String,
         now: Timestamp,
     ) -> Result<(), StoreError>;
+    /// A remembered browser of a user.
+    async fn browser(
+        &self,
+        tenant: TenantId,
+        user: &UserId,
+        id: BrowserId,
+    ) -> Result<Option<Browser>, StoreError>;
+    /// Forgets all browsers of a user; how many there were.
+    async fn forget_browsers(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        now: Timestamp,
+        by: By,
+    ) -> Result<usize, StoreError>;
     /// Adds an entry to the audit trail for what changes nothing stored.
     async fn note(&self, entry: Entry) -> Result<(), StoreError>;
 

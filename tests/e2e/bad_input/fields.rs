@@ -198,7 +198,6 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
             "CreateChallenge",
             "request_id"
             | "device_id"
-            | "browser_token"
             | "context.client_address"
             | "context.location"
             | "context.user_agent"
@@ -216,6 +215,10 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         | ("Respond", "response.body.number" | "response.body.locale", "empty")
         | ("Respond", "response.body.user_verification", "unspecified")
         | ("UpdatePushToken", "push.environment", "unspecified") => Fine,
+        // The browser chose it, not the caller: what is no token is as none.
+        ("CreateChallenge" | "GetSignInOptions", "browser_token", _)
+        | ("CreateChallenge", "remember_browser", _)
+        | ("SetUserEnrollment", "listed", _) => Fine,
         // The browser chose it, not the caller: it is cut and cleaned.
         ("CreateChallenge", "context.user_agent", _) => Fine,
         ("UpdatePolicy", "expected_version", _) => {

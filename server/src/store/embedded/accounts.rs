@@ -4,6 +4,7 @@
 use super::{
     Hints,
     audit::note_of,
+    browsers,
     challenges::{self, Times},
     codes, keys, registration, rows, texts,
 };
@@ -11,6 +12,7 @@ use crate::{
     domain::{
         account::{Account, AccountChange, AccountEvent, AccountRefusal, Phone},
         audit::By,
+        browser::Forgetting,
         challenge::{Challenge, Event, Verdict},
         code::CodeOrder,
         ids::{AuthenticatorId, ChallengeId, TenantId, UserId},
@@ -112,6 +114,8 @@ pub(super) fn was_locked(
         user,
         reason,
     )?;
+    let why = Forgetting::Locked;
+    browsers::forget(tx, account.tenant, user, why, doing.now, doing.by)?;
     let notice = Notice::AccountLocked;
     texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now);
     let met = tell_pending(tx, hints, account.tenant, user, doing, |_| {
@@ -162,6 +166,16 @@ pub(super) fn change(
         met.ended = was_locked(tx, hints, &account, &rules, doing)?;
     }
     note_event(tx, &account, event, doing)?;
+    let forgetting = match event {
+        AccountEvent::PhoneRemoved(_) | AccountEvent::TotpRemoved(_) => {
+            Some(Forgetting::AuthenticatorRemoved)
+        }
+        AccountEvent::Reset => Some(Forgetting::Reset),
+        _ => None,
+    };
+    if let Some(why) = forgetting {
+        browsers::forget(tx, tenant, user, why, now, doing.by)?;
+    }
     match event {
         AccountEvent::PhoneRemoved(id) => {
             let id = texts::of_phone(id);
@@ -265,6 +279,7 @@ fn note_event(
 ) -> Result<(), StoreError> {
     let user = account.user.as_str();
     let masked = |id| account.phone(id).map_or("", |phone| phone.masked.as_str());
+    let snoozes;
     let (action, object, outcome) = match event {
         AccountEvent::PhoneAdded(id) => ("phone.added", id.to_string(), masked(id)),
         AccountEvent::PhoneConfirmed(id) => ("phone.confirmed", id.to_string(), masked(id)),
@@ -278,6 +293,12 @@ fn note_event(
         AccountEvent::Locked(_) => return Ok(()),
         AccountEvent::Unlocked => ("account.unlocked", user.to_owned(), ""),
         AccountEvent::Reset => ("account.reset", user.to_owned(), ""),
+        AccountEvent::Snoozed(left) => {
+            snoozes = left.to_string();
+            ("account.snoozed", user.to_owned(), snoozes.as_str())
+        }
+        AccountEvent::Listed(true) => ("account.listed", user.to_owned(), ""),
+        AccountEvent::Listed(false) => ("account.unlisted", user.to_owned(), ""),
     };
     let whose = (account.tenant, &account.user);
     note_of(tx, doing.now, whose, doing.by, action, object, outcome)
@@ -312,6 +333,8 @@ fn notice(event: AccountEvent, before: &Account) -> Option<(Notice, Option<Authe
         AccountEvent::PhoneAdded(_)
         | AccountEvent::TotpAdded(_)
         | AccountEvent::Locked(_)
-        | AccountEvent::Unlocked => None,
+        | AccountEvent::Unlocked
+        | AccountEvent::Snoozed(_)
+        | AccountEvent::Listed(_) => None,
     }
 }

@@ -6,13 +6,17 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    codes, keys, outbox, retention, rows,
+    browsers, codes, keys, outbox, retention, rows,
 };
 use crate::{
     domain::{
         account::Account,
         audit::By,
-        challenge::{Challenge, DeliveryState, Event, Method, Outcome, Road, SignedBody, Verdict},
+        browser::Forgetting,
+        challenge::{
+            Challenge, DeliveryState, Event, Final, Method, Outcome, Reason, Road, SignedBody,
+            Verdict,
+        },
         code::CodeRefusal,
         device::Device,
         ids::{ChallengeId, DeviceId, TenantId, UserId},
@@ -33,6 +37,7 @@ pub(super) fn create(
 ) -> Result<Created, StoreError> {
     let mut challenge = new.challenge.clone();
     let now = challenge.create_time;
+    let key_id = new.signed.key_id.as_str();
     if let Some((request, digest)) = &new.idempotency {
         let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
         if let Some(before) = tx.get(&key) {
@@ -47,6 +52,22 @@ pub(super) fn create(
             });
         }
     }
+    let rules = accounts::rules(tx, challenge.tenant)?;
+    let account = accounts::load(tx, challenge.tenant, &challenge.user)?;
+    // Nobody is asked: so what is pending goes on, and no budget is touched. Who
+    // is pestered with prompts can still sign in like this.
+    if let Some(claim) = &new.browser
+        && account.lock.is_none()
+        && let Some(browser) = browsers::take(tx, &challenge, claim, &rules, &new.by)?
+    {
+        challenge.approve_remembered(browser, now, key_id);
+        persist(tx, hints, new, &challenge)?;
+        return Ok(Created::New {
+            challenge: Box::new(challenge),
+            superseded: Vec::new(),
+            range_alarm: false,
+        });
+    }
     // A refusal keeps what was written before it: so it comes first.
     let pending = pending_of(tx, challenge.tenant, &challenge.user)?;
     if new.pending_limit == PendingLimit::Reject
@@ -54,24 +75,15 @@ pub(super) fn create(
     {
         return Ok(Created::PendingExists(open.expire_time));
     }
-    let rules = accounts::rules(tx, challenge.tenant)?;
-    let account = accounts::load(tx, challenge.tenant, &challenge.user)?;
     ask_only_present(tx, &mut challenge);
     let range_alarm = match admit(tx, hints, new, &mut challenge, account, &rules)? {
         Ok(range_alarm) => range_alarm,
         Err(refusal) => return Ok(Created::Refused(refusal)),
     };
-    if let Some((request, digest)) = &new.idempotency {
-        let mut value = digest.to_vec();
-        value.extend_from_slice(challenge.id.as_bytes());
-        let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
-        retention::request_seen(tx, now, &key);
-        tx.put(key, value);
-    }
     let mut superseded = Vec::new();
     for mut old in pending {
         let was = Times::of(&old);
-        match old.apply(Event::Supersede, now, &new.signed.key_id) {
+        match old.apply(Event::Supersede, now, key_id) {
             Verdict::Recorded => settle(tx, hints, was, &old, now, &new.by)?,
             Verdict::Expired => settle(tx, hints, was, &old, now, &By::broker())?,
             Verdict::AlreadyDecided
@@ -81,39 +93,8 @@ pub(super) fn create(
         }
         superseded.push(old);
     }
-    challenge.end_if_unreachable(now, &new.signed.key_id);
-    rows::save(
-        tx,
-        keys::signed_body(challenge.tenant, challenge.id),
-        &new.signed,
-    );
-    rows::save(
-        tx,
-        keys::challenge(challenge.tenant, challenge.id),
-        &challenge,
-    );
-    match &challenge.outcome {
-        None => {
-            tx.put(
-                keys::pending_of(challenge.tenant, &challenge.user, challenge.id),
-                [],
-            );
-            index(tx, hints, Times::default(), &challenge);
-            note_of(
-                tx,
-                now,
-                (challenge.tenant, &challenge.user),
-                &new.by,
-                "challenge.created",
-                challenge.id,
-                "",
-            )?;
-            if let Some(order) = &new.code {
-                codes::note_sent(tx, &challenge, order, now, &new.by)?;
-            }
-        }
-        Some(outcome) => note_decision(tx, &challenge, outcome, now, &new.by)?,
-    }
+    challenge.end_if_unreachable(now, key_id);
+    persist(tx, hints, new, &challenge)?;
     if challenge.outcome.is_none() {
         for job in &new.pushes {
             if challenge.delivery_mut(job.device).is_some() {
@@ -126,6 +107,57 @@ pub(super) fn create(
         superseded,
         range_alarm,
     })
+}
+
+/// Writes a new challenge down, with its idempotency key and its audit entry.
+fn persist(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    new: &NewChallenge,
+    challenge: &Challenge,
+) -> Result<(), StoreError> {
+    let now = challenge.create_time;
+    if let Some((request, digest)) = &new.idempotency {
+        let mut value = digest.to_vec();
+        value.extend_from_slice(challenge.id.as_bytes());
+        let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
+        retention::request_seen(tx, now, &key);
+        tx.put(key, value);
+    }
+    rows::save(
+        tx,
+        keys::signed_body(challenge.tenant, challenge.id),
+        &new.signed,
+    );
+    rows::save(
+        tx,
+        keys::challenge(challenge.tenant, challenge.id),
+        challenge,
+    );
+    match &challenge.outcome {
+        None => {
+            tx.put(
+                keys::pending_of(challenge.tenant, &challenge.user, challenge.id),
+                [],
+            );
+            index(tx, hints, Times::default(), challenge);
+            let risks: Vec<_> = challenge.risks.iter().map(|risk| risk.name()).collect();
+            note_of(
+                tx,
+                now,
+                (challenge.tenant, &challenge.user),
+                &new.by,
+                "challenge.created",
+                challenge.id,
+                risks.join(" "),
+            )?;
+            if let Some(order) = &new.code {
+                codes::note_sent(tx, challenge, order, now, &new.by)?;
+            }
+        }
+        Some(outcome) => note_decision(tx, challenge, outcome, now, &new.by)?,
+    }
+    Ok(())
 }
 
 /// Whether the user may be asked like this: counts the prompt, sends the code.
@@ -369,6 +401,7 @@ pub(super) fn decide(
             Ok(Decided::Lapsed(challenge))
         }
         Verdict::Recorded => {
+            browsers::remember(tx, &mut challenge, now, by)?;
             settle(tx, hints, was, &challenge, now, by)?;
             if let Some(mut device) = answering {
                 if device
@@ -403,8 +436,17 @@ fn note_answer(
     let mut account = accounts::load(tx, challenge.tenant, &challenge.user)?;
     let was_locked = account.lock.is_some();
     let rules = accounts::rules(tx, challenge.tenant)?;
-    if account.note_end(outcome, &rules, doing.now) {
+    let mut changed = account.note_end(outcome, &rules, doing.now);
+    if outcome.state == Final::Approved {
+        changed |= account.note_origin(challenge.origin);
+    }
+    if changed {
         accounts::save(tx, &account);
+    }
+    if outcome.reason == Reason::FraudReported {
+        let (tenant, user) = (challenge.tenant, &challenge.user);
+        let why = Forgetting::FraudReported;
+        browsers::forget(tx, tenant, user, why, doing.now, doing.by)?;
     }
     if !was_locked && account.lock.is_some() {
         accounts::was_locked(tx, hints, &account, &rules, doing)?;

@@ -4,6 +4,7 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::{note, note_of},
+    browsers,
     challenges::{self, Times},
     keys, outbox, rows, texts,
 };
@@ -267,6 +268,10 @@ pub(super) fn guess(
             challenges::settle(tx, hints, was, &challenge, now, &By::broker())?;
         }
         GuessVerdict::Right | GuessVerdict::Wrong => {
+            if verdict == GuessVerdict::Right {
+                account.note_origin(challenge.origin);
+                browsers::remember(tx, &mut challenge, now, by)?;
+            }
             accounts::save(tx, &account);
             let action = match verdict {
                 GuessVerdict::Right => "code.verified",

@@ -4,7 +4,7 @@
 use crate::domain::{
     api_key::ApiKeyId,
     device::PushGateway,
-    ids::{ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
+    ids::{BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
     push::PushJob,
     spending::Tag,
     text::TextJob,
@@ -32,6 +32,7 @@ const ACCOUNT: u8 = b'U';
 const FALLBACK: u8 = b'F';
 const TEXTS: u8 = b'X';
 const METER: u8 = b'M';
+const BROWSER: u8 = b'W';
 const AUDIT: u8 = b'A';
 const AUDIT_HEAD: u8 = b'a';
 const SIGNED_HEAD: u8 = b'H';
@@ -185,6 +186,15 @@ pub(super) fn fallbacks() -> Vec<u8> {
 
 pub(super) fn account(tenant: TenantId, user: &UserId) -> Vec<u8> {
     key(ACCOUNT, &[tenant.as_bytes(), &user.digest()])
+}
+
+pub(super) fn browsers_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(BROWSER, &[tenant.as_bytes(), &user.digest()])
+}
+
+/// Oldest first: the id is a challenge's.
+pub(super) fn browser(tenant: TenantId, user: &UserId, id: BrowserId) -> Vec<u8> {
+    key(BROWSER, &[tenant.as_bytes(), &user.digest(), id.as_bytes()])
 }
 
 /// What a meter of text messages stands for.

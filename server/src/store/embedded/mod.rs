@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod browsers;
 mod challenges;
 mod claims;
 mod codes;
@@ -35,10 +36,14 @@ use crate::domain::{
     account::{Account, AccountChange},
     api_key::{ApiKey, ApiKeyId},
     audit::{By, Chain, ChainedEntry, Entry, SignedHead},
+    browser::{Browser, Forgetting},
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     code::Guess,
     device::{Device, PushGateway, PushRegistration},
-    ids::{AuthenticatorId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
+    ids::{
+        AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId,
+        UserId,
+    },
     policy::Policy,
     push::PushJob,
     signing_key::SigningKey,
@@ -555,6 +560,28 @@ impl Store for EmbeddedStore {
         self.write_lazy(move |tx, hints| {
             challenges::note_delivery(tx, hints, tenant, id, phone, state, &reason, now)
         })
+    }
+
+    async fn browser(
+        &self,
+        tenant: TenantId,
+        user: &UserId,
+        id: BrowserId,
+    ) -> Result<Option<Browser>, StoreError> {
+        let key = keys::browser(tenant, user, id);
+        read!(self, |rows| rows::load(rows, &key))
+    }
+
+    async fn forget_browsers(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        now: Timestamp,
+        by: By,
+    ) -> Result<usize, StoreError> {
+        let why = Forgetting::Asked;
+        self.write(move |tx, _| browsers::forget(tx, tenant, &user, why, now, &by))
+            .await
     }
 
     async fn note(&self, entry: Entry) -> Result<(), StoreError> {

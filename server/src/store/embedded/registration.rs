@@ -4,11 +4,12 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    keys, retention, rows, texts,
+    browsers, keys, retention, rows, texts,
 };
 use crate::{
     domain::{
         audit::{Actor, By},
+        browser::Forgetting,
         challenge::Event,
         device::{Device, PushRegistration},
         ids::{DeviceId, EnrollmentId, TenantId, UserId},
@@ -200,6 +201,8 @@ pub(super) fn remove_device(
         _ => return Ok(Removed::NotFound),
     };
     drop_device(tx, &device, now, by)?;
+    let why = Forgetting::AuthenticatorRemoved;
+    browsers::forget(tx, tenant, user, why, now, by)?;
     let doing = Doing {
         now,
         receipt_key_id,

@@ -19,6 +19,7 @@ use crate::{
         account::{Account, AccountChange, Phone},
         api_key::ApiKeyId,
         audit::{Actor, By},
+        browser::Remembering,
         challenge::{
             Challenge, Delivery, DeliveryState, DeviceProof, Event, Method, Outcome, Road,
             SignedBody,
@@ -32,6 +33,7 @@ use crate::{
         policy::{self, PendingLimit, Policy},
         push::{PushJob, PushKind},
         response::{Answer, Choice, UserVerification},
+        risk::Origin,
         tenant::Tenant,
         text::{TextJob, TextPurpose},
         ticket::{Ticket, TicketCode, TicketState},
@@ -223,6 +225,9 @@ pub(in crate::store) fn question(
                 })
                 .collect(),
             outcome: None,
+            remembering: Remembering::default(),
+            origin: Origin::default(),
+            risks: Vec::new(),
         },
         signed: SignedBody {
             body: format!("body of {id}").into_bytes(),
@@ -233,6 +238,7 @@ pub(in crate::store) fn question(
         pending_limit: PendingLimit::Supersede,
         pushes,
         code: None,
+        browser: None,
         by: by(),
     }
 }

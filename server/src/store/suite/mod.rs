@@ -18,6 +18,7 @@ use super::Store;
 
 pub(super) mod accounts;
 pub(super) mod audit;
+pub(super) mod browsers;
 pub(super) mod challenges;
 pub(super) mod codes;
 pub(super) mod creation;
@@ -76,6 +77,19 @@ macro_rules! store_suite {
             a_resend_keeps_the_count,
             back_to_the_prompt,
             a_challenge_by_code_alone,
+        ]);
+        $crate::store::suite::tests_of!($place, browsers: [
+            a_browser_is_remembered_only_by_a_wanted_approval,
+            of_many_uses_of_a_token_one_approves,
+            each_use_gives_the_next_token,
+            a_used_token_ends_its_browser,
+            what_takes_trust_away_forgets_browsers,
+            other_rules_and_time_end_it,
+            a_browser_is_its_users,
+            a_locked_account_has_no_browsers,
+            nobody_is_asked_and_nothing_else_ends,
+            the_oldest_browser_leaves,
+            approvals_teach_where_the_user_is,
         ]);
         $crate::store::suite::tests_of!($place, creation: [
             the_same_request_makes_one_challenge,

@@ -3,7 +3,9 @@
 use prost::Message;
 
 use super::{
-    BadRecord, Record, at, bytes32,
+    BadRecord, Record, at,
+    browser::{StoredOrigin, load_origin, store_origin},
+    bytes32,
     code::{self, StoredCodes},
     id16,
 };
@@ -42,6 +44,14 @@ pub(in crate::store::embedded) struct StoredAccount {
     no_code_before: u64,
     #[prost(message, optional, tag = "11")]
     lock: Option<StoredLock>,
+    #[prost(bool, tag = "20")]
+    listed: bool,
+    #[prost(uint32, tag = "21")]
+    snoozes: u32,
+    #[prost(uint64, optional, tag = "22")]
+    last_denial: Option<u64>,
+    #[prost(message, repeated, tag = "23")]
+    origins: Vec<StoredOrigin>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -130,6 +140,10 @@ impl Record for Account {
                 since: lock.since.as_millis(),
                 reason: lock_to(lock.reason),
             }),
+            listed: self.listed,
+            snoozes: self.snoozes,
+            last_denial: self.last_denial.map(Timestamp::as_millis),
+            origins: self.origins.iter().map(store_origin).collect(),
         }
     }
 
@@ -161,6 +175,14 @@ impl Record for Account {
             last_prompt: at(stored.last_prompt),
             no_code_before: at(stored.no_code_before),
             lock,
+            listed: stored.listed,
+            snoozes: stored.snoozes,
+            last_denial: stored.last_denial.map(at),
+            origins: stored
+                .origins
+                .iter()
+                .map(load_origin)
+                .collect::<Result<_, _>>()?,
         })
     }
 }

@@ -4,17 +4,20 @@ use prost::Message;
 
 use super::{
     BadRecord, Record, algorithm_to, at,
+    browser::{StoredOrigin, load_origin, load_risks, store_origin, store_risks},
     code::{self, StoredCodes},
     id16, method_from, method_to, protection_from, protection_to, public_key,
 };
 use crate::domain::{
     api_key::ApiKeyId,
+    browser::Remembering,
     challenge::{
         Challenge, Delivery, DeliveryState, DeviceProof, Final, Outcome, Reason, Road, SignedBody,
     },
     device::PushGateway,
-    ids::{AuthenticatorId, ChallengeId, DeviceId, TenantId, UserId},
+    ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, TenantId, UserId},
     response::UserVerification,
+    risk::Origin,
     time::Timestamp,
 };
 
@@ -117,6 +120,14 @@ pub(in crate::store::embedded) struct StoredChallenge {
     /// Absent: none was sent, none was wrong.
     #[prost(message, optional, tag = "14")]
     codes: Option<StoredCodes>,
+    #[prost(bool, tag = "20")]
+    remember_browser: bool,
+    #[prost(bytes = "vec", optional, tag = "21")]
+    browser: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "22")]
+    origin: Option<StoredOrigin>,
+    #[prost(uint32, repeated, tag = "23")]
+    risks: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -189,6 +200,11 @@ impl Record for Challenge {
                 .then_some(self.prompt_expire_time.as_millis()),
             fallback_time: self.fallback_time.map(Timestamp::as_millis),
             codes: Some(code::store(&self.codes)).filter(|codes| *codes != StoredCodes::default()),
+            remember_browser: self.remembering.wanted,
+            browser: self.remembering.browser.map(|id| id.as_bytes().to_vec()),
+            origin: Some(store_origin(&self.origin))
+                .filter(|origin| *origin != StoredOrigin::default()),
+            risks: store_risks(&self.risks),
         }
     }
 
@@ -212,6 +228,18 @@ impl Record for Challenge {
                 .map(load_delivery)
                 .collect::<Result<_, _>>()?,
             outcome: stored.outcome.map(load_outcome).transpose()?,
+            remembering: Remembering {
+                wanted: stored.remember_browser,
+                browser: match stored.browser {
+                    None => None,
+                    Some(id) => Some(BrowserId::from_bytes(id16(&id)?)),
+                },
+            },
+            origin: match stored.origin {
+                None => Origin::default(),
+                Some(origin) => load_origin(&origin)?,
+            },
+            risks: load_risks(stored.risks)?,
         })
     }
 }

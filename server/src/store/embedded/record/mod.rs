@@ -39,6 +39,7 @@ macro_rules! numbered {
 }
 
 mod account;
+mod browser;
 mod challenge;
 mod code;
 mod device;

@@ -3,6 +3,7 @@
 //! adds those that are missing.
 
 mod accounts;
+mod browsers;
 mod samples;
 
 use std::path::PathBuf;

@@ -245,6 +245,9 @@ pub(super) fn challenge(outcome: Option<Outcome>) -> Challenge {
         collapse_id: "AAECAwQFBgcICQoLDA0ODw".into(),
         deliveries: vec![],
         outcome,
+        remembering: crate::domain::browser::Remembering::default(),
+        origin: crate::domain::risk::Origin::default(),
+        risks: vec![],
     }
 }
 
@@ -547,6 +550,7 @@ fn key_samples() -> Vec<Sample> {
     ]
     .into_iter()
     .chain(super::accounts::key_samples())
+    .chain(super::browsers::key_samples())
     .map(|(name, key)| Sample {
         name: format!("key-{name}"),
         bytes: key.clone(),
@@ -562,6 +566,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(challenge_samples());
     all.extend(super::accounts::code_samples());
     all.extend(super::accounts::account_samples());
+    all.extend(super::browsers::browser_samples());
     all.extend(key_samples());
     all
 }
