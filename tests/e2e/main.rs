@@ -11,6 +11,7 @@ mod audit;
 mod bad_input;
 mod chaos;
 mod clock_skew;
+mod codes;
 mod credentials;
 mod decisions;
 mod delivery_states;

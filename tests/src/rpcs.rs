@@ -53,6 +53,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             let request = v1::WaitChallengeRequest {
                 challenge_id,
                 timeout: NO_WAIT,
+                ..v1::WaitChallengeRequest::default()
             };
             (Caller::Idp, request.encode_to_vec())
         }
