@@ -3,7 +3,10 @@
 
 mod another_way;
 mod fallback;
+mod guessing;
+mod pumping;
 mod recovery;
+mod texts;
 
 mod totp;
 
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 use countersign_proto::v1::{self, Gateway, Method};
 use countersign_tests::{push::PushWorld, reason};
+use device_sim::gateway::TextMessage;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -75,4 +79,22 @@ fn generous() -> v1::TenantPolicy {
         }),
         ..v1::TenantPolicy::default()
     }
+}
+
+/// Rules of a tenant where silence turns into nothing.
+fn never_by_itself() -> v1::TenantPolicy {
+    v1::TenantPolicy {
+        codes: Some(v1::CodesPolicy {
+            fallback_after: Some(prost_types::Duration::default()),
+            ..v1::CodesPolicy::default()
+        }),
+        ..v1::TenantPolicy::default()
+    }
+}
+
+/// Texts with a code that Tom's phone shows: the others tell of changes.
+fn codes_shown(world: &PushWorld) -> usize {
+    let shown = world.inbox().shown(NUMBER);
+    let is_code = |text: &&TextMessage| text.text.starts_with(|c: char| c.is_ascii_digit());
+    shown.iter().filter(is_code).count()
 }

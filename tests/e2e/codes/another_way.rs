@@ -7,7 +7,10 @@ use countersign_tests::{codes::wrong, end, push::PushWorld, sign_in};
 use device_sim::gateway::Vendor;
 use tonic::Code;
 
-use super::{MASKED, NUMBER, attempts_left, generous, outcomes, seconds, texted, wait, why};
+use super::{
+    MASKED, NUMBER, attempts_left, codes_shown, generous, never_by_itself, outcomes, seconds,
+    texted, wait, why,
+};
 
 /// From the push to a text, to an authenticator app, to a recovery code and back,
 /// inside one sign-in.
@@ -189,7 +192,7 @@ async fn a_code_is_sent_again_after_growing_waits_five_times_at_most() {
         why(&refused),
         (Code::FailedPrecondition, "TOO_MANY_SENDS".into())
     );
-    assert_eq!(world.inbox().shown(NUMBER).len(), 1 + 5);
+    assert_eq!(codes_shown(&world), 1 + 5);
     // Of the five only the last counts.
     let last = codes.pop().unwrap();
     for (tries, earlier) in codes.iter().enumerate() {
@@ -264,6 +267,7 @@ async fn the_fifth_wrong_code_denies() {
 async fn after_a_denial_or_a_report_no_code_is_sent() {
     for decision in [Decision::Deny, Decision::ReportFraud] {
         let world = PushWorld::start().await;
+        world.rules(never_by_itself()).await;
         world.phone_number("tom", NUMBER).await;
         let phone = world.phone(Vendor::Apns, "tom").await;
         let asked = world.ask("tom").await;

@@ -113,7 +113,7 @@ pub(super) fn was_locked(
         reason,
     )?;
     let notice = Notice::AccountLocked;
-    texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now);
+    texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now)?;
     let met = tell_pending(tx, hints, account.tenant, user, doing, |_| {
         Some(Event::LockOut)
     })?;
@@ -184,7 +184,7 @@ pub(super) fn change(
             .into_iter()
             .filter(|phone| account.phone(phone.id).is_none())
             .collect();
-        texts::notify(tx, hints, &account, &rules, &notice, except, &removed, now);
+        texts::notify(tx, hints, &account, &rules, &notice, except, &removed, now)?;
     }
     Ok(AccountChanged::Done {
         account: Box::new(account),
