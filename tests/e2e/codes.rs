@@ -5,7 +5,9 @@ mod another_way;
 mod fallback;
 mod guessing;
 mod pumping;
+mod receipts;
 mod recovery;
+mod removal;
 mod texts;
 
 mod totp;

@@ -78,7 +78,12 @@ async fn codes_survive_a_restart() {
 async fn until_tried(world: &PushWorld, outcome: &str) {
     let labels = format!(r#"outcome="{outcome}",purpose="sign_in_code""#);
     patiently("a try", async {
-        while world.broker.metric("countersign_texts_total", &labels).await == 0 {
+        while world
+            .broker
+            .metric("countersign_texts_total", &labels)
+            .await
+            == 0
+        {
             tokio::task::yield_now().await;
         }
     })
