@@ -51,6 +51,11 @@ impl App {
         }
     }
 
+    /// What it shares with the broker.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
     /// What it shows at a time.
     pub fn code(&self, unix_ms: u64) -> String {
         self.code_of(unix_ms / 1000 / STEP)

@@ -119,7 +119,8 @@ async fn codes_survive_a_kill() {
         assert_eq!(end(&decided), (S::Approved, R::CodeVerified));
         let mut texts = world.inbox().shown(NUMBER);
         texts.retain(|text| text.seq > seq);
-        assert!((1..=2).contains(&texts.len()), "{texts:?}");
+        // Once, and once more after each kill at most.
+        assert!((1..=3).contains(&texts.len()), "{texts:?}");
         for text in texts {
             assert_eq!(code_in(&text.text), code);
         }
@@ -241,11 +242,14 @@ async fn a_forged_receipt_changes_nothing() {
             );
         }
         assert_eq!(post(format!("{base}/nobody/status?{query}"), "").await, 404);
-        let after = world.broker.get(&world.tenant, id).await;
         if gateway == SmsGateway::Webhook {
-            assert_eq!(texted(&after).unwrap().state(), D::Failed);
+            world
+                .until(id, "what the true address said", |challenge| {
+                    texted(challenge).unwrap().state() == D::Failed
+                })
+                .await;
         } else {
-            assert_eq!(after, before);
+            assert_eq!(world.broker.get(&world.tenant, id).await, before);
         }
     }
 }
