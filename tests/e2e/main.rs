@@ -12,6 +12,7 @@ mod bad_input;
 mod browsers;
 mod chaos;
 mod clock_skew;
+mod codes;
 mod credentials;
 mod decisions;
 mod delivery_states;

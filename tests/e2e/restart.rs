@@ -135,6 +135,7 @@ impl Provider {
                 seconds: 300,
                 nanos: 0,
             }),
+            ..v1::WaitChallengeRequest::default()
         };
         let waited = self.approvals.clone().wait_challenge(request).await?;
         Ok(waited.into_inner().challenge.unwrap())

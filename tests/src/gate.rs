@@ -13,23 +13,42 @@ use tokio::{
 pub struct Gate {
     addr: SocketAddr,
     held: watch::Sender<bool>,
+    server: watch::Sender<Option<SocketAddr>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Gate {
     /// In front of `server`, open.
     pub async fn before(server: SocketAddr) -> Self {
+        let gate = Self::new().await;
+        gate.lead_to(server);
+        gate
+    }
+
+    /// In front of a server whose place is not known yet: who comes, waits.
+    pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (held, holding) = watch::channel(false);
+        let (server, place) = watch::channel(None);
         let task = tokio::spawn(async move {
             let mut wires = tokio::task::JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                wires.spawn(wire(client, server, holding.clone()));
+                wires.spawn(wire(client, place.clone(), holding.clone()));
             }
         });
-        Self { addr, held, task }
+        Self {
+            addr,
+            held,
+            server,
+            task,
+        }
+    }
+
+    /// From now on connections go to `server`.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(Some(server));
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -53,7 +72,15 @@ impl Drop for Gate {
     }
 }
 
-async fn wire(mut client: TcpStream, server: SocketAddr, mut held: watch::Receiver<bool>) {
+async fn wire(
+    mut client: TcpStream,
+    mut server: watch::Receiver<Option<SocketAddr>>,
+    mut held: watch::Receiver<bool>,
+) {
+    let server = match server.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(server)) => *server,
+        _ => return,
+    };
     let Ok(mut server) = TcpStream::connect(server).await else {
         return;
     };

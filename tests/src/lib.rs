@@ -9,6 +9,7 @@
     reason = "a test harness: a fault here is a failed test"
 )]
 
+pub mod codes;
 pub mod contract;
 pub mod gate;
 pub mod process;
@@ -72,6 +73,8 @@ pub struct TestBroker {
     /// Turn it to make time pass; none when it runs on the machine's clock.
     pub hand: Option<ManualClock>,
     clock: Clock,
+    /// Leads to the HTTP port, wherever a start puts it.
+    pub front: Option<gate::Gate>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<tokio::task::JoinHandle<Result<(), countersign_server::ServeError>>>,
 }
@@ -110,6 +113,16 @@ impl TestBroker {
     }
 
     pub async fn start_with(toml: &str, clock: Clock, hand: Option<ManualClock>) -> Self {
+        Self::start_behind(None, toml, clock, hand).await
+    }
+
+    /// With something that leads to its HTTP port.
+    pub async fn start_behind(
+        front: Option<gate::Gate>,
+        toml: &str,
+        clock: Clock,
+        hand: Option<ManualClock>,
+    ) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let report = countersign_server::init(&config(dir.path(), toml), &clock)
@@ -123,6 +136,7 @@ impl TestBroker {
             http: ([0, 0, 0, 0], 0).into(),
             hand,
             clock,
+            front,
             stop: None,
             running: None,
         };
@@ -142,6 +156,7 @@ impl TestBroker {
             http: http.parse().unwrap(),
             hand: None,
             clock: Clock::system(),
+            front: None,
             stop: None,
             running: None,
         }
@@ -152,6 +167,9 @@ impl TestBroker {
             .await
             .unwrap();
         (self.grpc, self.http) = (server.grpc_addr(), server.http_addr());
+        if let Some(front) = &self.front {
+            front.lead_to(self.http);
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         self.stop = Some(stop);
         self.running = Some(tokio::spawn(server.serve(async move {

@@ -11,7 +11,7 @@ use countersign_server::clock::{Clock, ManualClock};
 use device_sim::{
     gateway::{
         Arrival, Environment, GatewayClock, Gateways, GatewaysConfig, Push, Pushes, Registration,
-        Vendor,
+        SmsGateway, Vendor,
     },
     phone::{Phone, VerifiedChallenge},
 };
@@ -27,6 +27,9 @@ use crate::{
 pub const TOPIC: &str = "be.example.countersign";
 /// The emulators' example app for Android.
 pub const PROJECT: &str = "countersign-example";
+/// Gateways for texts, unless a test says otherwise: without the one that has
+/// to be bound before it takes any.
+const TEXTS: [SmsGateway; 2] = [SmsGateway::Webhook, SmsGateway::Twilio];
 /// Only for a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -51,8 +54,14 @@ pub struct PushWorld {
 impl PushWorld {
     /// On a clock turned by hand, which has been turned since the start.
     pub async fn start() -> Self {
+        Self::start_texting(&TEXTS).await
+    }
+
+    /// The same; texts are tried at these gateways in this order.
+    pub async fn start_texting(order: &[SmsGateway]) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
-        let world = Self::start_with(GatewaysConfig::default(), clock, Some(hand)).await;
+        let config = GatewaysConfig::default();
+        let world = Self::start_all(config, order, clock, Some(hand)).await;
         // What an earlier process may have sent is older than this one.
         world.broker.pass(Duration::from_secs(1));
         world
@@ -68,8 +77,18 @@ impl PushWorld {
         clock: Clock,
         hand: Option<ManualClock>,
     ) -> Self {
-        let (gateways, apns_gate, fcm_gate, toml) = gateways(config, &clock).await;
-        let broker = TestBroker::start_with(&toml, clock, hand).await;
+        Self::start_all(config, &TEXTS, clock, hand).await
+    }
+
+    async fn start_all(
+        config: GatewaysConfig,
+        order: &[SmsGateway],
+        clock: Clock,
+        hand: Option<ManualClock>,
+    ) -> Self {
+        let front = Gate::new().await;
+        let (gateways, apns_gate, fcm_gate, toml) = gateways(config, order, &front, &clock).await;
+        let broker = TestBroker::start_behind(Some(front), &toml, clock, hand).await;
         let tenant = broker.tenant().await;
         Self {
             broker,
@@ -87,11 +106,15 @@ impl PushWorld {
             token_change_limit: None,
             ..GatewaysConfig::default()
         };
-        let (gateways, apns_gate, fcm_gate, toml) = gateways(config, &Clock::system()).await;
+        let front = Gate::new().await;
+        let clock = Clock::system();
+        let (gateways, apns_gate, fcm_gate, toml) = gateways(config, &TEXTS, &front, &clock).await;
         std::fs::write(dir.join("broker.toml"), toml).unwrap();
         let admin_key = process::init(&dir.join("data"));
         let process = serve(dir, "127.0.0.1:0");
-        let broker = TestBroker::elsewhere(admin_key, &process.grpc, &process.http);
+        let mut broker = TestBroker::elsewhere(admin_key, &process.grpc, &process.http);
+        front.lead_to(broker.http);
+        broker.front = Some(front);
         let tenant = broker.tenant().await;
         let world = Self {
             broker,
@@ -107,6 +130,9 @@ impl PushWorld {
     pub fn start_again(&mut self, dir: &Path) -> BrokerProcess {
         let process = serve(dir, &self.broker.grpc.to_string());
         self.broker.http = process.http.parse().unwrap();
+        if let Some(front) = &self.broker.front {
+            front.lead_to(self.broker.http);
+        }
         process
     }
 
@@ -254,7 +280,12 @@ impl PushWorld {
 
 /// The emulators on a broker's clock, what stands before them, and the broker's
 /// configuration.
-async fn gateways(config: GatewaysConfig, clock: &Clock) -> (Gateways, Gate, Gate, String) {
+async fn gateways(
+    config: GatewaysConfig,
+    order: &[SmsGateway],
+    front: &Gate,
+    clock: &Clock,
+) -> (Gateways, Gate, Gate, String) {
     let told = clock.clone();
     let gateways = Gateways::start(GatewaysConfig {
         clock: GatewayClock::from_fn(move || UNIX_EPOCH + Duration::from_millis(told.now_ms())),
@@ -264,10 +295,12 @@ async fn gateways(config: GatewaysConfig, clock: &Clock) -> (Gateways, Gate, Gat
     .unwrap();
     let apns_gate = gate(gateways.apns().url()).await;
     let fcm_gate = gate(gateways.fcm().url()).await;
-    let toml = gateways
+    let mut toml = gateways
         .broker_toml()
         .replace(gateways.apns().url(), &at(&apns_gate))
         .replace(gateways.fcm().url(), &at(&fcm_gate));
+    let callback_url = format!("http://{}", front.addr());
+    toml += &gateways.sms().broker_toml(&callback_url, order);
     (gateways, apns_gate, fcm_gate, toml)
 }
 

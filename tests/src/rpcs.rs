@@ -79,6 +79,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             let request = v1::WaitChallengeRequest {
                 challenge_id,
                 timeout: NO_WAIT,
+                ..v1::WaitChallengeRequest::default()
             };
             (Caller::Idp, request.encode_to_vec())
         }
@@ -88,6 +89,56 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         ("ApprovalService", "CancelChallenge") => {
             let request = v1::CancelChallengeRequest { challenge_id };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("ApprovalService", "SendCode") => {
+            let request = v1::SendCodeRequest {
+                challenge_id: own.typed.challenge_id.clone(),
+                method: v1::Method::RecoveryCode.into(),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("ApprovalService", "VerifyCode") => {
+            let request = v1::VerifyCodeRequest {
+                challenge_id: own.typed.challenge_id.clone(),
+                code: own.sheet[0].clone(),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "AddPhone") => {
+            let request = v1::AddPhoneRequest {
+                user_id: "bob".into(),
+                phone_number: "+32470990042".into(),
+                language: "nl-BE".into(),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "ConfirmPhone") => {
+            let request = v1::ConfirmPhoneRequest {
+                user_id: "eve".into(),
+                authenticator_id: own.number.0.clone(),
+                code: own.number.1.clone(),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "AddTotp") => {
+            let request = v1::AddTotpRequest {
+                user_id: "bob".into(),
+                account_name: "bob@example.be".into(),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "ConfirmTotp") => {
+            let request = v1::ConfirmTotpRequest {
+                user_id: "eve".into(),
+                authenticator_id: own.app.id.clone(),
+                code: own.app.code(world.broker.now_ms()),
+            };
+            (Caller::Idp, request.encode_to_vec())
+        }
+        ("EnrollmentService", "CreateRecoveryCodes") => {
+            let user_id = "bob".to_owned();
+            let request = v1::CreateRecoveryCodesRequest { user_id };
             (Caller::Idp, request.encode_to_vec())
         }
         ("EnrollmentService", "CreateEnrollment") => {
@@ -288,6 +339,10 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
             other.phone.device_id(),
             own.neighbour.device_id(),
             own.removed.device_id(),
+            own.number.0.as_str(),
+            own.app.id.as_str(),
+            other.number.0.as_str(),
+            other.app.id.as_str(),
         ]
         .into_iter()
         .map(|authenticator_id| {
@@ -298,6 +353,56 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
             request.encode_to_vec()
         })
         .collect(),
+        "ConfirmPhone" => [
+            unknown_id().as_str(),
+            own.phone.device_id(),
+            own.app.id.as_str(),
+            other.number.0.as_str(),
+        ]
+        .into_iter()
+        .map(|authenticator_id| {
+            let request = v1::ConfirmPhoneRequest {
+                user_id: "eve".into(),
+                authenticator_id: authenticator_id.into(),
+                code: other.number.1.clone(),
+            };
+            request.encode_to_vec()
+        })
+        .collect(),
+        "ConfirmTotp" => [
+            unknown_id().as_str(),
+            own.phone.device_id(),
+            own.number.0.as_str(),
+            other.app.id.as_str(),
+        ]
+        .into_iter()
+        .map(|authenticator_id| {
+            let request = v1::ConfirmTotpRequest {
+                user_id: "eve".into(),
+                authenticator_id: authenticator_id.into(),
+                code: other.app.code(world.broker.now_ms()),
+            };
+            request.encode_to_vec()
+        })
+        .collect(),
+        "SendCode" => [unknown_id(), other.typed.challenge_id.clone()]
+            .into_iter()
+            .map(|challenge_id| {
+                let method = v1::Method::RecoveryCode.into();
+                v1::SendCodeRequest {
+                    challenge_id,
+                    method,
+                }
+                .encode_to_vec()
+            })
+            .collect(),
+        "VerifyCode" => [unknown_id(), other.typed.challenge_id.clone()]
+            .into_iter()
+            .map(|challenge_id| {
+                let code = other.sheet[0].clone();
+                v1::VerifyCodeRequest { challenge_id, code }.encode_to_vec()
+            })
+            .collect(),
         "Respond" => challenges
             .into_iter()
             .chain([own.neighbours_challenge.challenge_id.clone()])
@@ -381,6 +486,9 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         | "SnoozeEnrollment"
         | "CreateEnrollment"
         | "ListAuthenticators"
+        | "AddPhone"
+        | "AddTotp"
+        | "CreateRecoveryCodes"
         | "Enroll"
         | "Subscribe"
         | "ListPendingChallenges"

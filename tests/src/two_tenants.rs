@@ -4,10 +4,15 @@
 use std::time::Duration;
 
 use countersign_proto::v1;
+use countersign_server::clock::Clock;
+use device_sim::gateway::{Gateways, GatewaysConfig, Inbox, SmsGateway};
 use device_sim::phone::{DeviceKey, EnrollOptions, EnrollmentUri, Phone, Ticket};
 use uuid::Uuid;
 
-use crate::{Tenant, TestBroker};
+use crate::{START_MS, Tenant, TestBroker, codes::App, codes::code_in, push::patiently};
+
+/// Eve's number.
+const NUMBER: &str = "+32470990041";
 
 /// An organisation with two users who have phones, one challenge each that is
 /// pending, and one user with an open ticket.
@@ -33,17 +38,27 @@ pub struct Org {
     pub neighbours_challenge: v1::Challenge,
     /// For Bob.
     pub ticket: v1::CreateEnrollmentResponse,
+    /// Asks Eve for a recovery code.
+    pub typed: v1::Challenge,
+    /// Eve's recovery codes.
+    pub sheet: Vec<String>,
+    /// Eve's number, to be confirmed by this code.
+    pub number: (String, String),
+    /// Eve's app, to be confirmed.
+    pub app: App,
 }
 
 /// The broker and its two organisations.
 pub struct TwoTenants {
     pub broker: TestBroker,
+    /// Where texts go.
+    pub gateways: Gateways,
     pub own: Org,
     pub foreign: Org,
 }
 
 impl Org {
-    async fn new(broker: &TestBroker) -> Self {
+    async fn new(broker: &TestBroker, inbox: &Inbox) -> Self {
         let tenant = broker
             .tenant_with(v1::TenantPolicy {
                 number_matching: v1::NumberMatching::Off.into(),
@@ -70,7 +85,16 @@ impl Org {
         let second = broker.phone(&tenant, "tom").await;
         let removed = broker.phone(&tenant, "tom").await;
         removed.unenroll().await.unwrap();
+        let seq = inbox.last_seq();
+        let added = broker.add_phone(&tenant, "eve", NUMBER).await.unwrap();
+        let text = inbox.wait_for(NUMBER, |text| text.seq > seq);
+        let code = code_in(&patiently("a text message", text).await.text);
+        let sheet = broker.recovery_codes(&tenant, "eve").await;
         Self {
+            number: (added.authenticator.unwrap().authenticator_id, code),
+            app: broker.add_totp(&tenant, "eve").await,
+            typed: to_be_typed(broker, &tenant).await,
+            sheet,
             revoked_admin: revoked.pop().unwrap(),
             revoked_idp: revoked.pop().unwrap(),
             phone,
@@ -85,10 +109,17 @@ impl Org {
         }
     }
 
-    /// A fresh challenge for Tom and a fresh ticket for Bob.
+    /// A fresh challenge for Tom and one for Eve, and a fresh ticket for Bob.
     pub async fn renew(&mut self, broker: &TestBroker) {
+        // Who approves nothing is not asked without end. The phone may be gone.
+        if let Ok(pending) = self.phone.list_pending().await {
+            for asked in pending.challenges {
+                drop(self.phone.respond(&asked, v1::Decision::Approve, "").await);
+            }
+        }
         self.challenge = broker.ask(&self.tenant, "tom").await;
         self.ticket = broker.ticket(&self.tenant, "bob").await;
+        self.typed = to_be_typed(broker, &self.tenant).await;
     }
 
     /// How a phone of Bob's would introduce itself.
@@ -116,6 +147,11 @@ impl Org {
     }
 }
 
+async fn to_be_typed(broker: &TestBroker, tenant: &Tenant) -> v1::Challenge {
+    let asked = broker.ask_by(tenant, "eve", v1::Method::RecoveryCode);
+    asked.await.unwrap()
+}
+
 /// A push registration that is fit to be stored.
 pub fn push() -> v1::PushRegistration {
     v1::PushRegistration {
@@ -133,11 +169,18 @@ pub fn unknown_id() -> String {
 
 impl TwoTenants {
     pub async fn start() -> Self {
-        let broker = TestBroker::start().await;
+        let gateways = Gateways::start(GatewaysConfig::default()).await.unwrap();
+        let (clock, hand) = Clock::manual(START_MS);
+        // Nothing here looks at receipts.
+        let receipts = "http://127.0.0.1:9";
+        let toml = gateways.sms().broker_toml(receipts, &[SmsGateway::Webhook]);
+        let broker = TestBroker::start_with(&toml, clock, Some(hand)).await;
+        let inbox = gateways.sms().inbox();
         Self {
-            own: Org::new(&broker).await,
-            foreign: Org::new(&broker).await,
+            own: Org::new(&broker, inbox).await,
+            foreign: Org::new(&broker, inbox).await,
             broker,
+            gateways,
         }
     }
 
@@ -160,7 +203,7 @@ impl TwoTenants {
         }
         for org in [&self.own, &self.foreign] {
             let mut enrollments = self.broker.enrollments(&org.tenant);
-            for user_id in ["tom", "ann", "bob"] {
+            for user_id in ["tom", "ann", "bob", "eve"] {
                 let user_id = user_id.to_owned();
                 let request = v1::ListAuthenticatorsRequest { user_id };
                 let list = enrollments.list_authenticators(request).await.unwrap();
@@ -171,7 +214,7 @@ impl TwoTenants {
                 timeout: Some(prost_types::Duration::default()),
             });
             seen.push(format!("{:?}", ticket.await.unwrap().into_inner()));
-            for challenge in [&org.challenge, &org.neighbours_challenge] {
+            for challenge in [&org.challenge, &org.neighbours_challenge, &org.typed] {
                 let now = self.broker.get(&org.tenant, &challenge.challenge_id).await;
                 seen.push(format!("{now:?}"));
             }

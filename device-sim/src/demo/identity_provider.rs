@@ -200,6 +200,7 @@ impl IdentityProvider {
             let request = WaitChallengeRequest {
                 challenge_id: challenge_id.to_owned(),
                 timeout: Some(duration(POLL)),
+                ..WaitChallengeRequest::default()
             };
             let challenge = approvals
                 .wait_challenge(request)

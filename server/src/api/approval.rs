@@ -90,6 +90,14 @@ fn method(number: i32) -> Result<Option<Method>, Invalid> {
     }
 }
 
+/// The method that a page shows; none: whatever it is.
+fn known_method(number: i32) -> Result<Option<Method>, Invalid> {
+    if number == i32::from(v1::Method::RememberedBrowser) {
+        return Ok(Some(Method::RememberedBrowser));
+    }
+    method(number).map_err(|fault| Invalid::new("known_method", fault.problem))
+}
+
 #[tonic::async_trait]
 impl v1::approval_service_server::ApprovalService for Approval {
     async fn get_sign_in_options(
@@ -146,9 +154,10 @@ impl v1::approval_service_server::ApprovalService for Approval {
         let request = request.into_inner();
         let id = challenge_id(&request.challenge_id)?;
         let timeout = convert::duration("timeout", request.timeout).map_err(invalid)?;
+        let known = known_method(request.known_method).map_err(invalid)?;
         let shown = self
             .broker
-            .wait_challenge(&caller, id, timeout)
+            .wait_challenge(&caller, id, timeout, known)
             .await
             .map_err(status)?;
         let challenge = Some(convert::challenge(shown));

@@ -14,7 +14,7 @@ use crate::{
         account::{
             Account, AccountChange, AccountRefusal, Phone, RECOVERY_CODES, RecoveryCodes, Totp,
         },
-        audit::By,
+        audit::{By, Entry},
         context::{check_language, check_text},
         device::Device,
         ids::{AuthenticatorId, DeviceId, TenantId, UserId},
@@ -96,6 +96,16 @@ impl Broker {
             .any(|country| country == number.country())
         {
             self.metrics.country_refused();
+            let entry = Entry {
+                time: self.now(),
+                tenant: Some(caller.tenant),
+                object: user.to_string(),
+                user: Some(user),
+                by: caller.by.clone(),
+                action: "code.refused",
+                outcome: format!("COUNTRY {}", number.country()),
+            };
+            self.store.note(entry).await?;
             return Err(Invalid::new(
                 "phone_number",
                 "is of a country that the organisation does not text",

@@ -374,8 +374,9 @@ impl Broker {
         self.show(challenge, signed)
     }
 
-    /// Answers at the decision, or with what is when `timeout` has passed or the
-    /// broker stops.
+    /// Answers at the decision, or when the challenge goes on by another method
+    /// than `known` (none: than at the call's beginning), or with what is when
+    /// `timeout` has passed or the broker stops.
     ///
     /// # Errors
     /// [`BrokerError::NotFound`] and those of the store.
@@ -384,6 +385,7 @@ impl Broker {
         caller: &IdpCaller,
         id: ChallengeId,
         timeout: Option<Duration>,
+        mut known: Option<Method>,
     ) -> Result<Shown, BrokerError> {
         let end = self.clock.sleep(wait_timeout(timeout)?);
         tokio::pin!(end);
@@ -391,7 +393,8 @@ impl Broker {
         loop {
             self.still_admits(caller).await?;
             let shown = self.get_challenge(caller, id).await?;
-            if shown.challenge.outcome.is_some() {
+            let method = shown.challenge.method;
+            if shown.challenge.outcome.is_some() || *known.get_or_insert(method) != method {
                 return Ok(shown);
             }
             tokio::select! {

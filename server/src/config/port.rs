@@ -41,6 +41,7 @@ pub(super) fn read_optional(
     match section.address("listen") {
         Some(listen) => Some(read_rest(section, listen, protocols, findings).0),
         None => {
+            section.section("tls").finish();
             section.finish();
             None
         }

@@ -63,7 +63,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ),
     (
         "code.refused",
-        "the challenge's or number's id, or the user; why no code was sent",
+        "the challenge's or number's id, or the user; why no code was sent: for a country that is not texted, COUNTRY and which",
     ),
     (
         "code.sent",
@@ -80,6 +80,10 @@ pub const ACTIONS: &[(&str, &str)] = &[
     (
         "device.token_judged",
         "the device's id; what a gateway said of its token: dead or doubtful",
+    ),
+    (
+        "notice.refused",
+        "the number's id; why it was not told of a change",
     ),
     ("phone.added", "the number's id; the number, masked"),
     ("phone.confirmed", "the number's id; the number, masked"),

@@ -6,7 +6,7 @@ use super::{
     account::{Account, Checked},
     api_key::ApiKeyId,
     browser::Remembering,
-    code::{CodeOrder, CodeRefusal, Codes, Guess},
+    code::{CodeOrder, CodeRefusal, Codes, Guess, SentCode},
     device::{KeyProtection, PushGateway},
     ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, TenantId, UserId},
     policy::{MAX_CHALLENGE_TTL, Policy},
@@ -541,6 +541,22 @@ impl Challenge {
         let wanted = now.after(rules.codes.ttl).min(latest);
         self.expire_time = self.expire_time.max(wanted);
         Ok(())
+    }
+
+    /// Goes back to the code that was texted last and still counts, without
+    /// sending another. `false`: there is none.
+    pub fn go_back_to_code(&mut self, account: &Account, rules: &Policy, now: Timestamp) -> bool {
+        let counts = |sent: &SentCode| {
+            now < sent.expire_time
+                && account
+                    .phone_for_codes(&rules.sms)
+                    .is_some_and(|phone| phone.id == sent.phone)
+        };
+        if self.method == Method::Sms || !self.codes.sent.as_ref().is_some_and(counts) {
+            return false;
+        }
+        self.method = Method::Sms;
+        true
     }
 
     /// Goes back to the prompt on the phones.

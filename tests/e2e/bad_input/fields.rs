@@ -205,7 +205,10 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
             | "context.details[0].value",
             "empty",
         )
-        | ("CreateChallenge", "method", "unspecified")
+        | ("CreateChallenge" | "SendCode", "method", "unspecified")
+        | ("WaitChallenge", "known_method", "unspecified")
+        | ("AddPhone", "language", "empty")
+        | ("AddTotp", "account_name", "empty")
         | (
             "Enroll",
             "body.display_name" | "body.language" | "body.app_version" | "body.encryption_key",
@@ -413,19 +416,12 @@ async fn missing_and_too_many() {
             (named, "INVALID_FIELD")
         );
     }
-    for method in [
-        v1::Method::Sms,
-        v1::Method::Totp,
-        v1::Method::RecoveryCode,
-        v1::Method::RememberedBrowser,
-    ] {
-        let request = v1::CreateChallengeRequest {
-            method: method.into(),
-            ..sign_in("tom")
-        };
-        let refused = approvals.create_challenge(request).await.unwrap_err();
-        assert_eq!(field(&refused), "method");
-    }
+    let request = v1::CreateChallengeRequest {
+        method: v1::Method::RememberedBrowser.into(),
+        ..sign_in("tom")
+    };
+    let refused = approvals.create_challenge(request).await.unwrap_err();
+    assert_eq!(field(&refused), "method");
     let refused = devices
         .respond(v1::RespondRequest { response: None })
         .await

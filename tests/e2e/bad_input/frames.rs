@@ -241,7 +241,7 @@ async fn when_to_come_back() {
 
     let request = v1::WaitChallengeRequest {
         challenge_id: asked.challenge_id.clone(),
-        timeout: None,
+        ..v1::WaitChallengeRequest::default()
     };
     let mut headers = bearer(&tenant.api_key);
     headers.push(header("grpc-timeout", "100m"));

@@ -12,11 +12,12 @@ use countersign_proto::{
 use countersign_server::store::{Store as _, embedded::EmbeddedStore, engine::EngineOptions};
 use countersign_tests::{
     Authorized, Bearer,
+    gate::Gate,
     process::{self, BrokerProcess},
     sign_in,
 };
 use device_sim::{
-    gateway::{Environment, Gateways, GatewaysConfig, Registration, Vendor},
+    gateway::{Environment, Gateways, GatewaysConfig, Registration, SmsGateway, Vendor},
     phone::{EnrollOptions, EnrollmentUri, Phone, Ticket},
 };
 use serde_json::Value;
@@ -34,6 +35,10 @@ pub(super) struct Stage {
     pub(super) broker: BrokerProcess,
     pub(super) admin_key: String,
     pub(super) needles: Needles,
+    /// Of codes and what belongs to them: these stand in no file either.
+    pub(super) never_stored: Needles,
+    pub(super) tenant_id: String,
+    front: Gate,
 }
 
 impl Stage {
@@ -42,7 +47,11 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let gateways = Gateways::start(GatewaysConfig::default()).await.unwrap();
         let config = dir.path().join("countersign.toml");
-        std::fs::write(&config, gateways.broker_toml()).unwrap();
+        let front = Gate::new().await;
+        let order = [SmsGateway::Smpp, SmsGateway::Webhook, SmsGateway::Twilio];
+        let receipts = format!("http://{}", front.addr());
+        let texts = gateways.sms().broker_toml(&receipts, &order);
+        std::fs::write(&config, gateways.broker_toml() + &texts).unwrap();
         let data = dir.path().join("data");
         let admin_key = process::init(&data);
         let settings = [
@@ -56,7 +65,11 @@ impl Stage {
             broker,
             admin_key,
             needles: Needles::default(),
+            never_stored: Needles::default(),
+            tenant_id: String::new(),
+            front,
         };
+        stage.front.lead_to(stage.broker.http.parse().unwrap());
         let admin_key = stage.admin_key.clone();
         stage.api_key(&admin_key);
         stage
@@ -153,6 +166,25 @@ impl Stage {
                 return challenge;
             }
         }
+    }
+
+    /// Every file of the store, the master key's aside, as text.
+    pub(super) fn stored(&self) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.dir.path().join("data")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("master.key") {
+                    let content = std::fs::read(&path).unwrap();
+                    let content = String::from_utf8_lossy(&content).into_owned();
+                    files.push((path.display().to_string(), content));
+                }
+            }
+        }
+        files
     }
 
     /// What lies in files: keys, and what the store keeps sealed.

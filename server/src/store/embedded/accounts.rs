@@ -117,7 +117,7 @@ pub(super) fn was_locked(
     let why = Forgetting::Locked;
     browsers::forget(tx, account.tenant, user, why, doing.now, doing.by)?;
     let notice = Notice::AccountLocked;
-    texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now);
+    texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now)?;
     let met = tell_pending(tx, hints, account.tenant, user, doing, |_| {
         Some(Event::LockOut)
     })?;
@@ -198,7 +198,7 @@ pub(super) fn change(
             .into_iter()
             .filter(|phone| account.phone(phone.id).is_none())
             .collect();
-        texts::notify(tx, hints, &account, &rules, &notice, except, &removed, now);
+        texts::notify(tx, hints, &account, &rules, &notice, except, &removed, now)?;
     }
     Ok(AccountChanged::Done {
         account: Box::new(account),

@@ -78,7 +78,12 @@ pub(super) fn create(
     ask_only_present(tx, &mut challenge);
     let range_alarm = match admit(tx, hints, new, &mut challenge, account, &rules)? {
         Ok(range_alarm) => range_alarm,
-        Err(refusal) => return Ok(Created::Refused(refusal)),
+        Err(refusal) => {
+            let whose = (challenge.tenant, &challenge.user);
+            let (by, name) = (&new.by, refusal.name());
+            note_of(tx, now, whose, by, "code.refused", &challenge.user, name)?;
+            return Ok(Created::Refused(refusal));
+        }
     };
     let mut superseded = Vec::new();
     for mut old in pending {

@@ -144,11 +144,19 @@ pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<Wen
         return Ok(WentOn::Already(Box::new(challenge)));
     }
     let rules = accounts::rules(tx, tenant)?;
-    let method = challenge.method;
+    let (method, sends) = (challenge.method, challenge.codes.sends);
     let gone_on = match (wanted.method, &wanted.order) {
         (Method::Push, _) => prompt_again(tx, hints, &mut challenge, account, &rules, wanted)?,
         (Method::Sms, Some(order)) => {
-            send(tx, hints, &mut challenge, order, &account, &rules, now)?
+            match send(tx, hints, &mut challenge, order, &account, &rules, now)? {
+                // Back from another method within a moment: there is a code.
+                Err(CodeRefusal::TooSoon(_) | CodeRefusal::TooManySends)
+                    if challenge.go_back_to_code(&account, &rules, now) =>
+                {
+                    Ok(false)
+                }
+                sent => sent,
+            }
         }
         (Method::Totp | Method::RecoveryCode, None) => challenge
             .go_on_by(wanted.method, None, &account, &rules, now)
@@ -163,7 +171,9 @@ pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<Wen
                 let whose = (tenant, &challenge.user);
                 note_of(tx, now, whose, &wanted.by, action, id, name)?;
             }
-            if let Some(order) = &wanted.order {
+            if let Some(order) = &wanted.order
+                && challenge.codes.sends > sends
+            {
                 note_sent(tx, &challenge, order, now, &wanted.by)?;
             }
             challenges::keep(tx, hints, was, &challenge);

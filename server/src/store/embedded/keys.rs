@@ -203,6 +203,9 @@ pub(super) enum Metered<'a> {
     Number(&'a Tag),
     Range(&'a Tag),
     Tenant,
+    /// Notices to a number: apart from its codes, so that nobody can use up by
+    /// codes what would warn the user.
+    Notices(&'a Tag),
 }
 
 pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
@@ -210,6 +213,7 @@ pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
         Metered::Number(tag) => (1, tag),
         Metered::Range(tag) => (2, tag),
         Metered::Tenant => (3, &[]),
+        Metered::Notices(tag) => (4, tag),
     };
     key(METER, &[tenant.as_bytes(), &[kind], tag])
 }

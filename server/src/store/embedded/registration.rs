@@ -250,7 +250,7 @@ fn notify(
     let account = accounts::load(tx, tenant, user)?;
     if !account.phones.is_empty() {
         let rules = accounts::rules(tx, tenant)?;
-        texts::notify(tx, hints, &account, &rules, &notice, None, &[], now);
+        texts::notify(tx, hints, &account, &rules, &notice, None, &[], now)?;
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Hints, challenges,
+    Hints,
+    audit::note_of,
+    challenges,
     claims::{Claims, Outbox},
     keys,
     outbox::unheard_ends,
@@ -12,9 +14,11 @@ use super::{
 use crate::{
     domain::{
         account::{Account, Phone},
+        audit::By,
         challenge::{Challenge, DeliveryState},
         ids::{AuthenticatorId, DeviceId, TextId},
         policy::Policy,
+        spending::Meter,
         text::{Notice, TextJob, TextPurpose},
         time::Timestamp,
     },
@@ -105,7 +109,8 @@ pub(super) fn of_phone(id: AuthenticatorId) -> DeviceId {
 }
 
 /// Tells the user's numbers what happened to the account, except one that it
-/// happened to; `removed` are numbers that the account holds no more.
+/// happened to; `removed` are numbers that the account holds no more. A number
+/// gets as many notices per hour and day as it may get codes.
 #[allow(clippy::too_many_arguments, reason = "one step, all of it needed")]
 pub(super) fn notify(
     tx: &mut Tx<'_>,
@@ -116,9 +121,9 @@ pub(super) fn notify(
     except: Option<AuthenticatorId>,
     removed: &[Phone],
     now: Timestamp,
-) {
+) -> Result<(), StoreError> {
     if !rules.methods.sms {
-        return;
+        return Ok(());
     }
     let kept = account.phones.iter().map(|phone| (phone, false));
     let gone = removed.iter().map(|phone| (phone, true));
@@ -129,6 +134,17 @@ pub(super) fn notify(
         {
             continue;
         }
+        // Whoever is signed in can cause notices at will, and may earn by them.
+        let key = keys::meter(account.tenant, keys::Metered::Notices(&phone.number));
+        let mut meter: Meter = rows::load(tx, &key)?.unwrap_or_default();
+        let (hour, day) = (rules.sms.per_number_hour, rules.sms.per_number_day);
+        if meter.admit(now, hour, day).is_err() {
+            let whose = (account.tenant, &account.user);
+            let (by, action) = (By::broker(), "notice.refused");
+            note_of(tx, now, whose, &by, action, phone.id, "NUMBER_CAP")?;
+            continue;
+        }
+        rows::save(tx, key, &meter);
         let job = TextJob {
             id: notice_id(account, notice, phone.id, now),
             due: now,
@@ -148,6 +164,7 @@ pub(super) fn notify(
         };
         add(tx, hints, &job);
     }
+    Ok(())
 }
 
 /// One notice of a kind per number and moment: its id follows from them (UUID

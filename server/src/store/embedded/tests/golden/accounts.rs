@@ -198,5 +198,9 @@ pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
             keys::meter(TENANT, keys::Metered::Range(&[0x1f; 16])),
         ),
         ("meter-tenant", keys::meter(TENANT, keys::Metered::Tenant)),
+        (
+            "meter-notices",
+            keys::meter(TENANT, keys::Metered::Notices(&[0x1f; 16])),
+        ),
     ]
 }
