@@ -115,7 +115,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         ("EnrollmentService", "ConfirmPhone") => {
             let request = v1::ConfirmPhoneRequest {
-                user_id: "eve".into(),
+                user_id: "kim".into(),
                 authenticator_id: own.number.0.clone(),
                 code: own.number.1.clone(),
             };
@@ -130,7 +130,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         ("EnrollmentService", "ConfirmTotp") => {
             let request = v1::ConfirmTotpRequest {
-                user_id: "eve".into(),
+                user_id: "kim".into(),
                 authenticator_id: own.app.id.clone(),
                 code: own.app.code(world.broker.now_ms()),
             };
@@ -362,7 +362,7 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         .into_iter()
         .map(|authenticator_id| {
             let request = v1::ConfirmPhoneRequest {
-                user_id: "eve".into(),
+                user_id: "kim".into(),
                 authenticator_id: authenticator_id.into(),
                 code: other.number.1.clone(),
             };
@@ -378,7 +378,7 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         .into_iter()
         .map(|authenticator_id| {
             let request = v1::ConfirmTotpRequest {
-                user_id: "eve".into(),
+                user_id: "kim".into(),
                 authenticator_id: authenticator_id.into(),
                 code: other.app.code(world.broker.now_ms()),
             };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{START_MS, Tenant, TestBroker, codes::App, codes::code_in, push::patiently};
 
-/// Eve's number.
+/// Kim's number.
 const NUMBER: &str = "+32470990041";
 
 /// An organisation with two users who have phones, one challenge each that is
@@ -38,13 +38,13 @@ pub struct Org {
     pub neighbours_challenge: v1::Challenge,
     /// For Bob.
     pub ticket: v1::CreateEnrollmentResponse,
-    /// Asks Eve for a recovery code.
+    /// Asks Kim for a recovery code.
     pub typed: v1::Challenge,
-    /// Eve's recovery codes.
+    /// Kim's recovery codes.
     pub sheet: Vec<String>,
-    /// Eve's number, to be confirmed by this code.
+    /// Kim's number, to be confirmed by this code.
     pub number: (String, String),
-    /// Eve's app, to be confirmed.
+    /// Kim's app, to be confirmed.
     pub app: App,
 }
 
@@ -86,13 +86,13 @@ impl Org {
         let removed = broker.phone(&tenant, "tom").await;
         removed.unenroll().await.unwrap();
         let seq = inbox.last_seq();
-        let added = broker.add_phone(&tenant, "eve", NUMBER).await.unwrap();
+        let added = broker.add_phone(&tenant, "kim", NUMBER).await.unwrap();
         let text = inbox.wait_for(NUMBER, |text| text.seq > seq);
         let code = code_in(&patiently("a text message", text).await.text);
-        let sheet = broker.recovery_codes(&tenant, "eve").await;
+        let sheet = broker.recovery_codes(&tenant, "kim").await;
         Self {
             number: (added.authenticator.unwrap().authenticator_id, code),
-            app: broker.add_totp(&tenant, "eve").await,
+            app: broker.add_totp(&tenant, "kim").await,
             typed: to_be_typed(broker, &tenant).await,
             sheet,
             revoked_admin: revoked.pop().unwrap(),
@@ -109,7 +109,7 @@ impl Org {
         }
     }
 
-    /// A fresh challenge for Tom and one for Eve, and a fresh ticket for Bob.
+    /// A fresh challenge for Tom and one for Kim, and a fresh ticket for Bob.
     pub async fn renew(&mut self, broker: &TestBroker) {
         // Who approves nothing is not asked without end. The phone may be gone.
         if let Ok(pending) = self.phone.list_pending().await {
@@ -148,7 +148,7 @@ impl Org {
 }
 
 async fn to_be_typed(broker: &TestBroker, tenant: &Tenant) -> v1::Challenge {
-    let asked = broker.ask_by(tenant, "eve", v1::Method::RecoveryCode);
+    let asked = broker.ask_by(tenant, "kim", v1::Method::RecoveryCode);
     asked.await.unwrap()
 }
 
@@ -184,7 +184,7 @@ impl TwoTenants {
         }
     }
 
-    /// Everything that can be seen from outside, to tell whether it changed.
+    /// Kimrything that can be seen from outside, to tell whether it changed.
     pub async fn everything(&self) -> Vec<String> {
         let mut seen = Vec::new();
         let mut admin = self.broker.admin();
@@ -203,7 +203,7 @@ impl TwoTenants {
         }
         for org in [&self.own, &self.foreign] {
             let mut enrollments = self.broker.enrollments(&org.tenant);
-            for user_id in ["tom", "ann", "bob", "eve"] {
+            for user_id in ["tom", "ann", "bob", "kim"] {
                 let user_id = user_id.to_owned();
                 let request = v1::ListAuthenticatorsRequest { user_id };
                 let list = enrollments.list_authenticators(request).await.unwrap();

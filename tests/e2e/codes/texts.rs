@@ -210,7 +210,7 @@ async fn a_forged_receipt_changes_nothing() {
                 .post(target)
                 .header("content-type", "application/x-www-form-urlencoded")
                 .header("x-twilio-signature", signature)
-                .body("MessageStatus=failed&status=2&ErrorCode=30003")
+                .body("MessageStatus=failed&status=failed&ErrorCode=30003")
                 .send()
                 .await
                 .unwrap()
