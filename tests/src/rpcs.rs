@@ -107,7 +107,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         ("EnrollmentService", "AddPhone") => {
             let request = v1::AddPhoneRequest {
-                user_id: "bob".into(),
+                user_id: "lea".into(),
                 phone_number: "+32470990042".into(),
                 language: "nl-BE".into(),
             };
@@ -123,7 +123,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         ("EnrollmentService", "AddTotp") => {
             let request = v1::AddTotpRequest {
-                user_id: "bob".into(),
+                user_id: "lea".into(),
                 account_name: "bob@example.be".into(),
             };
             (Caller::Idp, request.encode_to_vec())
@@ -137,7 +137,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             (Caller::Idp, request.encode_to_vec())
         }
         ("EnrollmentService", "CreateRecoveryCodes") => {
-            let user_id = "bob".to_owned();
+            let user_id = "lea".to_owned();
             let request = v1::CreateRecoveryCodesRequest { user_id };
             (Caller::Idp, request.encode_to_vec())
         }

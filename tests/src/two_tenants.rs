@@ -203,7 +203,7 @@ impl TwoTenants {
         }
         for org in [&self.own, &self.foreign] {
             let mut enrollments = self.broker.enrollments(&org.tenant);
-            for user_id in ["tom", "ann", "bob", "kim"] {
+            for user_id in ["tom", "ann", "bob", "kim", "lea"] {
                 let user_id = user_id.to_owned();
                 let request = v1::ListAuthenticatorsRequest { user_id };
                 let list = enrollments.list_authenticators(request).await.unwrap();
