@@ -54,7 +54,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         // Bob has registered nothing.
         ("EnrollmentService", "SnoozeEnrollment") => {
-            let user_id = "bob".to_owned();
+            let user_id = "pia".to_owned();
             let request = v1::SnoozeEnrollmentRequest { user_id };
             (Caller::Idp, request.encode_to_vec())
         }
