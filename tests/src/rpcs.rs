@@ -52,7 +52,7 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             let request = v1::ForgetBrowsersRequest { user_id };
             (Caller::Idp, request.encode_to_vec())
         }
-        // Bob has registered nothing.
+        // Pia has registered nothing.
         ("EnrollmentService", "SnoozeEnrollment") => {
             let user_id = "pia".to_owned();
             let request = v1::SnoozeEnrollmentRequest { user_id };
