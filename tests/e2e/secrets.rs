@@ -128,6 +128,40 @@ impl Stage {
 
     /// Every way for a challenge to end.
     async fn decide(&mut self, key: &str, iphone: &Phone, android: &Phone) {
+        // "Don't ask again": a token, and the one that follows it.
+        let mut approvals = self.approvals(key);
+        let mut request = sign_in("tom");
+        request.remember_browser = true;
+        let asked = approvals.create_challenge(request).await.unwrap();
+        let asked = asked.into_inner().challenge.unwrap();
+        let pending = iphone.list_pending().await.unwrap().challenges;
+        let (number, challenge_id) = (&asked.number_to_match, asked.challenge_id.clone());
+        iphone
+            .respond(&pending[0], Decision::Approve, number)
+            .await
+            .unwrap();
+        let request = v1::GetChallengeRequest { challenge_id };
+        let approved = approvals.get_challenge(request).await.unwrap();
+        let mut token = approved
+            .into_inner()
+            .challenge
+            .unwrap()
+            .remembered_browser_token;
+        // The third time with one that was used.
+        for end in [R::RememberedBrowser, R::Unspecified] {
+            // Before the hash stand ids, which may be known.
+            self.needles.text("browser token", &token[69..]);
+            let mut request = sign_in("tom");
+            request.browser_token.clone_from(&token);
+            let made = approvals.create_challenge(request).await.unwrap();
+            let made = made.into_inner().challenge.unwrap();
+            assert_eq!(made.reason(), end);
+            let next = made.remembered_browser_token;
+            if !next.is_empty() {
+                self.needles.text("browser token", &next[69..]);
+            }
+            token.truncate(133);
+        }
         let wrong_number = "000000";
         for (decision, right, end) in [
             (Decision::Approve, true, (S::Approved, R::UserApproved)),

@@ -2,7 +2,8 @@
 
 use countersign_proto::v1::{
     Authenticator, GetUserRequest, LockReason, LockUserRequest, ResetUserRequest,
-    UnlockUserRequest, User, authenticator::Kind,
+    SetUserEnrollmentRequest, UnlockUserRequest, User, admin_service_client::AdminServiceClient,
+    authenticator::Kind,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +36,14 @@ pub(super) async fn run(command: UserCommand, out: &Output) -> Result<(), Failur
             let answer = client.unlock_user(request).await?.into_inner();
             (answer.user, Some("Unlocked"))
         }
+        UserAction::Enlist { user: user_id } => {
+            let user = set_listed(&mut client, tenant_id, user_id, true).await?;
+            (user, Some("Enlisted"))
+        }
+        UserAction::Delist { user: user_id } => {
+            let user = set_listed(&mut client, tenant_id, user_id, false).await?;
+            (user, Some("Delisted"))
+        }
         UserAction::Reset { user: user_id, yes } => {
             confirm(
                 yes,
@@ -51,6 +60,21 @@ pub(super) async fn run(command: UserCommand, out: &Output) -> Result<(), Failur
         None => describe(&user),
     })?;
     Ok(())
+}
+
+async fn set_listed(
+    client: &mut AdminServiceClient<remote::Connection>,
+    tenant_id: String,
+    user_id: String,
+    listed: bool,
+) -> Result<Option<User>, Failure> {
+    let request = SetUserEnrollmentRequest {
+        tenant_id,
+        user_id,
+        listed,
+    };
+    let answer = client.set_user_enrollment(request).await?;
+    Ok(answer.into_inner().user)
 }
 
 fn reason(reason: LockReason) -> &'static str {
@@ -106,6 +130,8 @@ fn to_json(user: &User) -> Value {
         "next_guess_time": text(user.next_guess_time),
         "next_code_time": text(user.next_code_time),
         "prompts": user.prompts,
+        "listed": user.listed,
+        "snoozes": user.snoozes,
         "authenticators": authenticators,
     })
 }
@@ -127,6 +153,11 @@ fn describe(user: &User) -> String {
                 "prompts since approval".to_owned(),
                 user.prompts.to_string(),
             ],
+            [
+                "listed".to_owned(),
+                if user.listed { "yes" } else { "no" }.to_owned(),
+            ],
+            ["enrolment put off".to_owned(), user.snoozes.to_string()],
         ],
     );
     let rows: Vec<_> = user

@@ -122,17 +122,26 @@ impl Case {
     }
 }
 
+/// What it is called, what it is, and what is shown.
+type Row = (
+    &'static str,
+    Case,
+    NextStep,
+    &'static [&'static str],
+    &'static [EnrolmentChoice],
+);
+
 #[test]
 fn what_is_shown_next() {
     use EnrolmentChoice as C;
     use NextStep as N;
-    let all = [C::MobileApp, C::AuthenticationPhone, C::TotpApp];
+    const ALL: &[EnrolmentChoice] = &[C::MobileApp, C::AuthenticationPhone, C::TotpApp];
     let off = |it: &mut Case| it.rules.enrolment.enforcement = Enforcement::Off;
     let listed_only = |it: &mut Case| it.rules.enrolment.listed_users_only = true;
     let locked = |it: &mut Case| it.account.lock_for(LockReason::Operator, NOW);
     let remembered = |it: &mut Case| it.around.browser = Some(Standing::Approves);
     let snooze = |left, until| N::EnrollOrSnooze { left, until };
-    let table: Vec<(&str, Case, N, &[&str], &[C])> = vec![
+    let table: Vec<Row> = vec![
         // Whether anything is asked.
         (
             "switched off",
@@ -178,7 +187,7 @@ fn what_is_shown_next() {
             case().but(listed_only).but(|it| it.account.listed = true),
             N::Enroll,
             &[],
-            &all,
+            ALL,
         ),
         (
             "locked",
@@ -188,41 +197,41 @@ fn what_is_shown_next() {
             &[],
         ),
         // Registering.
-        ("nothing registered", case(), N::Enroll, &[], &all),
+        ("nothing registered", case(), N::Enroll, &[], ALL),
         (
             "encouraged",
             case().encouraged(0, None),
             snooze(3, None),
             &[],
-            &all,
+            ALL,
         ),
         (
             "the last snooze",
             case().encouraged(2, None),
             snooze(1, None),
             &[],
-            &all,
+            ALL,
         ),
         (
             "no snooze left",
             case().encouraged(3, None),
             N::Enroll,
             &[],
-            &all,
+            ALL,
         ),
         (
             "encouraged until a time",
             case().encouraged(0, Some(later(1))),
             snooze(3, Some(later(1))),
             &[],
-            &all,
+            ALL,
         ),
         (
             "its time is up",
             case().encouraged(0, Some(NOW)),
             N::Enroll,
             &[],
-            &all,
+            ALL,
         ),
         (
             "encouraged, and something is registered",
@@ -239,14 +248,14 @@ fn what_is_shown_next() {
             }),
             N::Enroll,
             &[],
-            &all,
+            ALL,
         ),
         (
             "a number of another country",
             case().number("FR"),
             N::Enroll,
             &[],
-            &all,
+            ALL,
         ),
         (
             "no gateway for texts",

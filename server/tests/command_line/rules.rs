@@ -238,6 +238,7 @@ async fn people_are_locked_unlocked_and_reset() {
         json!({
             "user_id": "tom", "lock": null, "failures": 0, "next_guess_time": null,
             "next_code_time": null, "prompts": 0, "authenticators": [],
+            "listed": false, "snoozes": 0,
         })
     );
     assert_eq!(broker.text(&["user", "lock", "tom"]).await, "Locked tom\n");
@@ -251,6 +252,14 @@ async fn people_are_locked_unlocked_and_reset() {
     );
     let user = broker.json(&["user", "show", "tom"]).await.remove(0);
     assert_eq!(user["lock"], json!(null));
+    for (command, done, listed) in [
+        ("enlist", "Enlisted tom\n", true),
+        ("delist", "Delisted tom\n", false),
+    ] {
+        assert_eq!(broker.text(&["user", command, "tom"]).await, done);
+        let user = broker.json(&["user", "show", "tom"]).await.remove(0);
+        assert_eq!(user["listed"], listed);
+    }
     let (code, _, stderr) = broker.run(&["user", "reset", "tom"]).await;
     assert_eq!(code, 2);
     assert!(stderr.contains("confirm it with --yes"), "{stderr}");

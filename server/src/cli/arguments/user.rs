@@ -32,6 +32,16 @@ pub(crate) enum UserAction {
         /// The user, as the identity provider calls them
         user: String,
     },
+    /// Put a user on the list of those for whom an authenticator is asked
+    Enlist {
+        /// The user, as the identity provider calls them
+        user: String,
+    },
+    /// Take a user off that list
+    Delist {
+        /// The user, as the identity provider calls them
+        user: String,
+    },
     /// Take everything away that a user can answer with: phones, numbers, apps, recovery codes
     Reset {
         /// The user, as the identity provider calls them

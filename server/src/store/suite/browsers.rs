@@ -49,7 +49,12 @@ async fn scene(place: &dyn Place) -> Scene {
 
 impl Scene {
     fn question(&self, now: Timestamp) -> NewChallenge {
-        question(self.tenant, &self.tom, &[self.phone.clone()], now)
+        question(
+            self.tenant,
+            &self.tom,
+            std::slice::from_ref(&self.phone),
+            now,
+        )
     }
 
     /// Asks Tom, who answers at once.
