@@ -6,10 +6,12 @@ use countersign_proto::v1::admin_service_client::AdminServiceClient;
 use countersign_proto::v1::approval_service_client::ApprovalServiceClient;
 use countersign_proto::v1::enrollment_service_client::EnrollmentServiceClient;
 use countersign_proto::v1::{
-    Authenticator, CancelChallengeRequest, Challenge, ChallengeState, CreateApiKeyRequest,
-    CreateChallengeRequest, CreateEnrollmentRequest, CreateEnrollmentResponse, CreateTenantRequest,
-    EnrollmentState, Role, SignInContext, Tenant, TenantPolicy, WaitChallengeRequest,
-    WaitEnrollmentRequest,
+    AddPhoneRequest, AddTotpRequest, Authenticator, CancelChallengeRequest, Challenge,
+    ChallengeState, ConfirmPhoneRequest, ConfirmTotpRequest, CreateApiKeyRequest,
+    CreateChallengeRequest, CreateEnrollmentRequest, CreateEnrollmentResponse,
+    CreateRecoveryCodesRequest, CreateTenantRequest, EnrollmentState, Method, Role,
+    SendCodeRequest, SignInContext, Tenant, TenantPolicy, VerifyCodeRequest, WaitChallengeRequest,
+    WaitEnrollmentRequest, WatchChallengeRequest, WatchChallengeResponse,
 };
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -24,6 +26,8 @@ use crate::receipt::{Receipt, ReceiptCheck};
 
 /// How long one long poll lasts.
 const POLL: Duration = Duration::from_secs(30);
+/// Where the organisation is, and its people's numbers are.
+const COUNTRY: &str = "BE";
 
 /// `authorization: Bearer …` on every call.
 #[derive(Clone)]
@@ -91,6 +95,7 @@ impl IdentityProvider {
                 encrypted_prompts: Some(true),
                 ..TenantPolicy::default()
             }),
+            country: COUNTRY.to_owned(),
             ..CreateTenantRequest::default()
         };
         let tenant = admin
@@ -215,6 +220,165 @@ impl IdentityProvider {
         }
     }
 
+    /// Goes on by another method: "sign in another way".
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn send_code(
+        &self,
+        challenge_id: &str,
+        method: Method,
+    ) -> Result<Challenge, DemoError> {
+        let request = SendCodeRequest {
+            challenge_id: challenge_id.to_owned(),
+            method: method.into(),
+        };
+        let mut approvals = self.approvals.clone();
+        let response = approvals.send_code(request).await;
+        let response = response.map_err(DemoError::call("SendCode"))?.into_inner();
+        response
+            .challenge
+            .ok_or_else(|| DemoError::missing("challenge"))
+    }
+
+    /// Passes on a code that was typed; the challenge it has decided.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`], also for a wrong code.
+    pub async fn verify_code(
+        &self,
+        challenge_id: &str,
+        code: &str,
+    ) -> Result<Challenge, DemoError> {
+        let request = VerifyCodeRequest {
+            challenge_id: challenge_id.to_owned(),
+            code: code.to_owned(),
+        };
+        let mut approvals = self.approvals.clone();
+        let response = approvals.verify_code(request).await;
+        let response = response.map_err(DemoError::call("VerifyCode"))?;
+        let challenge = response.into_inner().challenge;
+        challenge.ok_or_else(|| DemoError::missing("challenge"))
+    }
+
+    /// The sign-in as it is, and again after every change until it is decided.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn watch(
+        &self,
+        challenge_id: &str,
+    ) -> Result<tonic::Streaming<WatchChallengeResponse>, DemoError> {
+        let request = WatchChallengeRequest {
+            challenge_id: challenge_id.to_owned(),
+        };
+        let mut approvals = self.approvals.clone();
+        let response = approvals.watch_challenge(request).await;
+        let response = response.map_err(DemoError::call("WatchChallenge"))?;
+        Ok(response.into_inner())
+    }
+
+    /// Adds a phone number, which is texted a code.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn add_phone(
+        &self,
+        user_id: &str,
+        number: &str,
+        language: &str,
+    ) -> Result<Authenticator, DemoError> {
+        let request = AddPhoneRequest {
+            user_id: user_id.to_owned(),
+            phone_number: number.to_owned(),
+            language: language.to_owned(),
+        };
+        let mut enrollments = self.enrollments.clone();
+        let response = enrollments.add_phone(request).await;
+        let response = response.map_err(DemoError::call("AddPhone"))?.into_inner();
+        response
+            .authenticator
+            .ok_or_else(|| DemoError::missing("phone number"))
+    }
+
+    /// Proves a phone number by the code that came.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn confirm_phone(
+        &self,
+        user_id: &str,
+        authenticator_id: &str,
+        code: &str,
+    ) -> Result<Authenticator, DemoError> {
+        let request = ConfirmPhoneRequest {
+            user_id: user_id.to_owned(),
+            authenticator_id: authenticator_id.to_owned(),
+            code: code.to_owned(),
+        };
+        let mut enrollments = self.enrollments.clone();
+        let response = enrollments.confirm_phone(request).await;
+        let response = response.map_err(DemoError::call("ConfirmPhone"))?;
+        let authenticator = response.into_inner().authenticator;
+        authenticator.ok_or_else(|| DemoError::missing("phone number"))
+    }
+
+    /// Adds an authenticator app; its id, and what its QR code says.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn add_totp(&self, user_id: &str) -> Result<(String, String), DemoError> {
+        let request = AddTotpRequest {
+            user_id: user_id.to_owned(),
+            account_name: String::new(),
+        };
+        let mut enrollments = self.enrollments.clone();
+        let response = enrollments.add_totp(request).await;
+        let response = response.map_err(DemoError::call("AddTotp"))?.into_inner();
+        let id = response.authenticator.unwrap_or_default().authenticator_id;
+        Ok((id, response.otpauth_uri))
+    }
+
+    /// Proves an authenticator app by a code that it shows.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn confirm_totp(
+        &self,
+        user_id: &str,
+        authenticator_id: &str,
+        code: &str,
+    ) -> Result<(), DemoError> {
+        let request = ConfirmTotpRequest {
+            user_id: user_id.to_owned(),
+            authenticator_id: authenticator_id.to_owned(),
+            code: code.to_owned(),
+        };
+        let mut enrollments = self.enrollments.clone();
+        let response = enrollments.confirm_totp(request).await;
+        response.map_err(DemoError::call("ConfirmTotp"))?;
+        Ok(())
+    }
+
+    /// Makes recovery codes: their authenticator's id, and the codes.
+    ///
+    /// # Errors
+    /// [`DemoError::Call`].
+    pub async fn create_recovery_codes(
+        &self,
+        user_id: &str,
+    ) -> Result<(String, Vec<String>), DemoError> {
+        let request = CreateRecoveryCodesRequest {
+            user_id: user_id.to_owned(),
+        };
+        let mut enrollments = self.enrollments.clone();
+        let response = enrollments.create_recovery_codes(request).await;
+        let response = response.map_err(DemoError::call("CreateRecoveryCodes"))?;
+        let response = response.into_inner();
+        let id = response.authenticator.unwrap_or_default().authenticator_id;
+        Ok((id, response.codes))
+    }
+
     /// Gives the sign-in up.
     ///
     /// # Errors
@@ -259,6 +423,18 @@ impl IdentityProvider {
             "device in the receipt",
             &receipt.claims.device_id,
             &challenge.decided_by_device_id,
+        )?;
+        expect(
+            "authenticator in the receipt",
+            &receipt.claims.authenticator_id,
+            &challenge.decided_by_authenticator_id,
+        )?;
+        let method = challenge.method().as_str_name();
+        let method = method.trim_start_matches("METHOD_").to_owned();
+        expect(
+            "method in the receipt",
+            receipt.claims.method.clone(),
+            method,
         )?;
         Ok(receipt)
     }

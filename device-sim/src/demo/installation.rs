@@ -1,17 +1,20 @@
-//! The broker on its embedded store and the push gateways, in this process:
+//! The broker on its embedded store and all the gateways, in this process:
 //! the only place that names the server library.
 
 use std::path::{Path, PathBuf};
 
 use countersign_server::clock::Clock;
 use countersign_server::config::{Config, ConfigFile};
-use countersign_server::{ServeError, Server, init};
+use countersign_server::{ServeError, Server, StartError, init};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::DemoError;
 use crate::gateway::{Gateways, GatewaysConfig};
+
+/// Ports tried for HTTP: what was free a moment ago may be taken.
+const BIND_ATTEMPTS: u32 = 5;
 
 /// A running broker with its gateways.
 pub struct Installation {
@@ -58,14 +61,20 @@ impl Installation {
             ..GatewaysConfig::default()
         })
         .await
-        .map_err(|error| DemoError::part("push gateways")(&error))?;
+        .map_err(|error| DemoError::part("gateways")(&error))?;
 
-        let config = config(&directory, &gateways)?;
         let clock = Clock::system();
-        let admin_key = admin_key(&directory, &config, &clock).await?;
-        let server = Server::bind(config, clock)
-            .await
-            .map_err(|error| DemoError::part("broker")(&error))?;
+        let mut attempts = BIND_ATTEMPTS;
+        let (admin_key, server) = loop {
+            let config = config(&directory, &gateways, free_port()?)?;
+            let admin_key = admin_key(&directory, &config, &clock).await?;
+            match Server::bind(config, clock.clone()).await {
+                Ok(server) => break (admin_key, server),
+                // Somebody else took the port meanwhile.
+                Err(StartError::Bind { .. }) if attempts > 1 => attempts -= 1,
+                Err(error) => return Err(DemoError::part("broker")(&error)),
+            }
+        };
         let (grpc, http) = (server.grpc_addr(), server.http_addr());
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
@@ -81,7 +90,7 @@ impl Installation {
         })
     }
 
-    /// The push gateways.
+    /// The push and SMS gateways.
     #[must_use]
     pub fn gateways(&self) -> &Gateways {
         &self.gateways
@@ -101,11 +110,19 @@ impl Installation {
     }
 }
 
-fn config(directory: &Path, gateways: &Gateways) -> Result<Config, DemoError> {
+/// SMS gateways are told where to report before the broker listens there.
+fn free_port() -> std::io::Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn config(directory: &Path, gateways: &Gateways, http_port: u16) -> Result<Config, DemoError> {
+    let http = format!("127.0.0.1:{http_port}");
     let text = format!(
-        "data_dir = {:?}\n[grpc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n{}",
+        "data_dir = {:?}\n[grpc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"{http}\"\n{}{}",
         directory.join("broker").display().to_string(),
         gateways.broker_toml(),
+        gateways.sms_toml(&format!("http://{http}")),
     );
     let file = ConfigFile {
         name: "demo",

@@ -1,20 +1,25 @@
 //! `device-sim demo`: one person is the user at the sign-in page and the owner
 //! of the phone.
 
-use countersign_proto::v1::{Challenge, ChallengeState};
+use countersign_proto::v1::ChallengeState;
 use tokio::sync::mpsc;
 
 use super::error::DemoError;
 use super::identity_provider::IdentityProvider;
 use super::installation::Installation;
+use super::other_ways::{OtherWays, shown};
+use super::page::Page;
 use super::qr::qr;
 use super::road::APNS;
 use crate::command::phone::InHand;
+use crate::gateway::{Inbox, TextMessage};
 use crate::phone::{Phone, Road, Ticket};
 use crate::terminal::{Key, Keys, Screen};
 
 const ORGANISATION: &str = "Eagle IT BVBA";
 const USER: &str = "tom.cool@example.be";
+/// Of a Belgian mobile phone.
+const NUMBER: &str = "+32470123440";
 
 /// Rounds of sign-ins until the user leaves.
 pub(super) async fn run(installation: &Installation, language: &str) -> Result<(), DemoError> {
@@ -37,6 +42,14 @@ pub(super) async fn run(installation: &Installation, language: &str) -> Result<(
     let Some(phone) = enroll(installation, &idp, language, &mut keys, &mut screen).await? else {
         return Ok(());
     };
+    let inbox = installation.gateways().sms().inbox();
+    let ways = OtherWays::register(&idp, inbox, USER, NUMBER, language).await?;
+    screen.say(&format!(
+        "Other ways to sign in: texts to {}, an authenticator app, {} recovery codes.",
+        ways.masked,
+        ways.sheet.len(),
+    ))?;
+    let mut texts = texts(inbox.clone());
     let mut hand = phone.map(|phone| {
         let push = phone.push().unwrap_or_default();
         let control = format!("http://{}", installation.gateways().control_addr());
@@ -46,20 +59,23 @@ pub(super) async fn run(installation: &Installation, language: &str) -> Result<(
         };
         InHand::new(&phone, road, language)
     });
-    let mut page = Page::new(idp);
+    let (sender, mut news) = mpsc::channel(8);
+    let mut page = Page::new(idp, USER, ways, sender);
     page.menu(&mut screen)?;
     loop {
+        let prompt = hand.as_ref().is_some_and(InHand::shows_prompt);
+        page.show_field(prompt, &mut screen)?;
         tokio::select! {
             key = keys.next() => {
-                let used = match &mut hand {
-                    Some(hand) => hand.typed(&key, &mut screen)?,
-                    None => false,
-                };
+                let used = page.typed(&key, prompt, &mut screen).await?
+                    || match &mut hand {
+                        Some(hand) => hand.typed(&key, &mut screen)?,
+                        None => false,
+                    };
                 match key {
                     _ if used => {}
                     Key::Quit | Key::Closed | Key::Char('q' | 'Q') => break,
-                    Key::Char('s' | 'S') => page.sign_in(&mut screen).await?,
-                    Key::Char('c' | 'C') => page.cancel(&mut screen).await?,
+                    Key::Char(key) => page.command(key, &mut screen).await?,
                     _ => {}
                 }
             }
@@ -71,15 +87,22 @@ pub(super) async fn run(installation: &Installation, language: &str) -> Result<(
             } => if let Some(hand) = &mut hand {
                 hand.handle(event, &mut screen)?;
             },
-            Some(decided) = page.decisions.recv() => {
-                let decided = decided?;
-                if let Some(hand) = &mut hand {
-                    hand.settle(&decided.challenge_id, &mut screen).await?;
+            Some(challenge) = news.recv() => {
+                let challenge = challenge?;
+                let ended = challenge.state() != ChallengeState::Pending;
+                if ended && let Some(hand) = &mut hand {
+                    hand.settle(&challenge.challenge_id, &mut screen).await?;
                 }
-                page.decided(decided, &mut screen).await?;
+                page.heard(challenge, &mut screen).await?;
             }
+            Some(text) = texts.recv() => {
+                let lines = shown(&text, screen.columns(), screen.paint());
+                screen.say_exactly(&lines.join("\n"))?;
+            }
+            () = page.app_turns() => page.show_app(&mut screen)?,
         }
     }
+    screen.field(None)?;
     screen.card(Vec::new(), true)?;
     screen.say("Goodbye.")?;
     Ok(())
@@ -135,103 +158,19 @@ async fn enroll(
     }
 }
 
-/// The sign-in page.
-struct Page {
-    idp: IdentityProvider,
-    waiting: Option<String>,
-    decisions: mpsc::Receiver<Result<Challenge, DemoError>>,
-    sender: mpsc::Sender<Result<Challenge, DemoError>>,
-}
-
-impl Page {
-    fn new(idp: IdentityProvider) -> Self {
-        let (sender, decisions) = mpsc::channel(8);
-        Self {
-            idp,
-            waiting: None,
-            decisions,
-            sender,
-        }
-    }
-
-    fn menu(&self, screen: &mut Screen) -> Result<(), DemoError> {
-        let keys = match &self.waiting {
-            None => "[s] sign in    [q] quit",
-            Some(_) => "[c] give this sign-in up    [s] sign in once more    [q] quit",
-        };
-        let keys = screen.paint().bold(keys);
-        screen.say("")?;
-        Ok(screen.say(&format!("Sign-in page: {keys}"))?)
-    }
-
-    async fn sign_in(&mut self, screen: &mut Screen) -> Result<(), DemoError> {
-        let challenge = match self.idp.sign_in(USER).await {
-            Ok(sign_in) => sign_in.challenge,
-            // Too many prompts, or another rule of the tenant: not the end.
-            Err(error @ DemoError::Call { .. }) => {
-                screen.say(&format!("The page: {error}"))?;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let number = screen.paint().bold(&challenge.number_to_match);
-        screen.say("")?;
-        screen.say(&format!(
-            "The page: Approve sign in request. We've sent a notification to your mobile \
-             device. Number: {number}"
-        ))?;
-        self.waiting = Some(challenge.challenge_id.clone());
-        let (idp, sender) = (self.idp.clone(), self.sender.clone());
-        tokio::spawn(async move {
-            let decided = idp.decided(&challenge.challenge_id).await;
+/// The texts that come to the user's number from now on.
+fn texts(inbox: Inbox) -> mpsc::Receiver<TextMessage> {
+    let (sender, texts) = mpsc::channel(8);
+    let mut last = inbox.last_seq();
+    tokio::spawn(async move {
+        loop {
+            let text = inbox.wait_for(NUMBER, |text| text.seq > last).await;
+            last = text.seq;
             // The user may have left meanwhile.
-            drop(sender.send(decided).await);
-        });
-        self.menu(screen)
-    }
-
-    async fn cancel(&mut self, screen: &mut Screen) -> Result<(), DemoError> {
-        let Some(challenge_id) = &self.waiting else {
-            return Ok(());
-        };
-        match self.idp.cancel(challenge_id).await {
-            // Answered at the same moment.
-            Err(DemoError::Call { status, .. })
-                if status.code() == tonic::Code::FailedPrecondition => {}
-            other => other?,
+            if sender.send(text).await.is_err() {
+                return;
+            }
         }
-        Ok(screen.say("The page: given up.")?)
-    }
-
-    async fn decided(
-        &mut self,
-        challenge: Challenge,
-        screen: &mut Screen,
-    ) -> Result<(), DemoError> {
-        let paint = screen.paint();
-        let words = match challenge.state() {
-            ChallengeState::Approved => paint.green("Notification approved. You are signed in."),
-            ChallengeState::Denied => paint.red("The sign-in was denied."),
-            ChallengeState::Expired => paint.red("Nobody answered in time: not signed in."),
-            _ => paint.red("The sign-in was given up."),
-        };
-        screen.say(&format!(
-            "The page: {words} ({})",
-            challenge.reason().as_str_name()
-        ))?;
-        let receipt = self.idp.check_receipt(&challenge).await?;
-        let by = match receipt.response {
-            Some(_) => "signed by the broker and by the phone",
-            None => "signed by the broker; no phone answered",
-        };
-        screen.say(&format!(
-            "The receipt holds: {}, {by}.",
-            receipt.claims.decision
-        ))?;
-        if self.waiting.as_deref() == Some(challenge.challenge_id.as_str()) {
-            self.waiting = None;
-            self.menu(screen)?;
-        }
-        Ok(())
-    }
+    });
+    texts
 }

@@ -1,15 +1,20 @@
-//! `device-sim demo`: a broker, push gateways, a phone and a sign-in page in
+//! `device-sim demo`: a broker, push and SMS gateways, a phone and a sign-in page in
 //! one process, over real sockets.
 //!
 //! The sign-in page is an identity provider like any other: it has an API key
 //! and speaks gRPC. Only `installation` knows the broker as a library.
 
+mod another_way;
+mod authenticator_app;
 mod error;
 mod identity_provider;
 mod installation;
 mod interactive;
+mod other_ways;
+mod page;
 mod qr;
 mod road;
+mod sentences;
 mod unattended;
 
 use std::path::PathBuf;
@@ -26,15 +31,16 @@ use crate::terminal::Screen;
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
     /// Runs unattended: one enrolment, one approved and one denied sign-in over
-    /// APNs and the same over FCM, every receipt checked offline; the exit code
-    /// is 0 when all of it went as it should
+    /// APNs and the same over FCM, then sign-ins by a code from an authenticator
+    /// app, a recovery code and an SMS, every receipt checked offline; the exit
+    /// code is 0 when all of it went as it should
     #[arg(long)]
     pub once: bool,
     /// Directory for the broker's data and the gateways' keys, used again by
     /// the next run. Unset: a temporary one, removed at the end
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Language of the phone: nl, fr, en or de, with or without a region
+    /// Language of the phone and its texts: nl, fr, en or de, with or without a region
     #[arg(long, value_name = "TAG", default_value = "nl-BE")]
     pub language: String,
 }

@@ -9,27 +9,29 @@ use countersign_proto::v1::{
 
 use jiff::tz::TimeZone;
 
+use super::another_way;
 use super::error::{DemoError, expect};
 use super::identity_provider::IdentityProvider;
 use super::installation::Installation;
 use super::road::{APNS, FCM, Service};
 use crate::gateway::{Push, Pushes};
 use crate::phone::{Phone, PushMessage, Ticket, VerifiedChallenge};
-use crate::prompt::Handset;
+use crate::prompt::{Handset, Paint};
 use crate::terminal::Screen;
 
 const ORGANISATION: &str = "Eagle IT BVBA";
 /// Only for a demo that hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One enrolment, one approved and one denied sign-in over both services.
+/// One enrolment, one approved and one denied sign-in over both services, then
+/// one sign-in by each kind of code.
 pub(super) async fn run(
     installation: &Installation,
     language: &str,
     screen: &mut Screen,
 ) -> Result<(), DemoError> {
     let mut story = Story { screen, step: 0 };
-    story.step("A broker starts on its embedded store, with emulated push gateways")?;
+    story.step("A broker starts on its embedded store, with emulated push and SMS gateways")?;
     story.note(&format!(
         "gRPC at {}, HTTP at {}",
         installation.grpc, installation.http
@@ -40,6 +42,7 @@ pub(super) async fn run(
         gateways.apns().url(),
         gateways.fcm().url()
     ))?;
+    story.note(&format!("SMPP at {}", gateways.sms().smpp().addr()))?;
 
     story.step(&format!(
         "The operator adds the organisation {ORGANISATION:?}"
@@ -65,17 +68,21 @@ pub(super) async fn run(
         .await?;
         sign_in(&mut story, &idp, service, user, &mut device, Decision::Deny).await?;
     }
+    another_way::run(&mut story, installation, &idp, language).await?;
     story.say("")?;
-    story.good("All as it should be: 2 enrolments, 2 approvals, 2 denials, 4 receipts that hold.")
+    story.good(
+        "All as it should be: 3 enrolments, 2 approvals and 2 denials on phones, 3 approvals by \
+         codes, 7 receipts that hold.",
+    )
 }
 
 /// A phone with its push channel.
-struct Device {
-    phone: Phone,
-    pushes: Pushes,
+pub(super) struct Device {
+    pub(super) phone: Phone,
+    pub(super) pushes: Pushes,
 }
 
-async fn enroll(
+pub(super) async fn enroll(
     story: &mut Story<'_>,
     installation: &Installation,
     idp: &IdentityProvider,
@@ -221,7 +228,7 @@ async fn sign_in(
     ))
 }
 
-async fn next_push(device: &mut Device) -> Result<Push, DemoError> {
+pub(super) async fn next_push(device: &mut Device) -> Result<Push, DemoError> {
     let push = tokio::time::timeout(PATIENCE, device.pushes.recv()).await;
     push.ok().flatten().ok_or(DemoError::TooLate {
         what: "a push",
@@ -274,7 +281,7 @@ fn tells_nothing(push: &Push, user: &str) -> Result<(), DemoError> {
     }
 }
 
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     what: &'static str,
     future: impl Future<Output = Result<T, DemoError>>,
 ) -> Result<T, DemoError> {
@@ -288,19 +295,19 @@ async fn in_time<T>(
 }
 
 /// What the demo tells.
-struct Story<'a> {
+pub(super) struct Story<'a> {
     screen: &'a mut Screen,
     step: u32,
 }
 
 impl Story<'_> {
-    fn step(&mut self, text: &str) -> Result<(), DemoError> {
+    pub(super) fn step(&mut self, text: &str) -> Result<(), DemoError> {
         self.step += 1;
         let line = self.screen.paint().bold(&format!("{}. {text}", self.step));
         self.say(&line)
     }
 
-    fn note(&mut self, text: &str) -> Result<(), DemoError> {
+    pub(super) fn note(&mut self, text: &str) -> Result<(), DemoError> {
         self.say(&format!("   {text}"))
     }
 
@@ -320,12 +327,16 @@ impl Story<'_> {
         card.iter().try_for_each(|line| self.note(line))
     }
 
-    fn good(&mut self, text: &str) -> Result<(), DemoError> {
+    pub(super) fn paint(&self) -> Paint {
+        self.screen.paint()
+    }
+
+    pub(super) fn good(&mut self, text: &str) -> Result<(), DemoError> {
         let line = self.screen.paint().green(text);
         self.say(&line)
     }
 
-    fn say(&mut self, line: &str) -> Result<(), DemoError> {
+    pub(super) fn say(&mut self, line: &str) -> Result<(), DemoError> {
         Ok(self.screen.say(line)?)
     }
 }

@@ -1,6 +1,7 @@
 //! The offline check of a receipt, as an identity provider would make it: a
 //! stock JOSE library for the broker's signature, then the device's own
-//! signature, for which nobody has to trust the broker.
+//! signature, for which nobody has to trust the broker. That a code was right,
+//! only the broker can say.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -72,6 +73,12 @@ pub struct ReceiptClaims {
     /// Why, e.g. `USER_APPROVED`.
     #[serde(default)]
     pub reason: String,
+    /// How the deciding answer was given: `PUSH`, `SMS`, `TOTP`, ….
+    #[serde(default)]
+    pub method: String,
+    /// The authenticator whose code decided.
+    #[serde(default)]
+    pub authenticator_id: String,
     /// A serialized `ChallengeBody`.
     #[serde(default)]
     pub challenge_body: String,
@@ -172,6 +179,8 @@ impl ReceiptCheck {
         }
         let response = check_response(&claims, &challenge_bytes)?;
         check_decision(&claims, response.as_ref())?;
+        check_code(&claims, response.as_ref())?;
+        check_authentication(&claims)?;
         Ok(Receipt {
             claims,
             challenge,
@@ -282,7 +291,9 @@ fn check_decision(
     }
     let device = response.map(ResponseBody::decision);
     let agrees = match (claims.decision.as_str(), claims.reason.as_str()) {
-        ("APPROVED", "USER_APPROVED") => device == Some(Decision::Approve),
+        ("APPROVED", "USER_APPROVED") => {
+            device == Some(Decision::Approve) && claims.method == "PUSH"
+        }
         ("APPROVED", _) => device.is_none_or(|decision| decision == Decision::Approve),
         (_, "USER_DENIED") => device == Some(Decision::Deny),
         (_, "FRAUD_REPORTED") => device == Some(Decision::ReportFraud),
@@ -295,6 +306,40 @@ fn check_decision(
     } else {
         Err(ReceiptError::Contradiction("decision and response"))
     }
+}
+
+/// A code can only have approved, in the place of a device, and says whose it was.
+fn check_code(claims: &ReceiptClaims, response: Option<&ResponseBody>) -> Result<(), ReceiptError> {
+    if claims.reason != "CODE_VERIFIED" {
+        return if claims.authenticator_id.is_empty() {
+            Ok(())
+        } else {
+            Err(ReceiptError::Contradiction("reason and authenticator_id"))
+        };
+    }
+    if claims.decision != "APPROVED" || response.is_some() || claims.authenticator_id.is_empty() {
+        return Err(ReceiptError::Contradiction("reason and decision"));
+    }
+    // RFC 8176: what came by text message is both.
+    let expected: &[&str] = match claims.method.as_str() {
+        "SMS" => &["otp", "sms"],
+        "TOTP" | "RECOVERY_CODE" => &["otp"],
+        _ => return Err(ReceiptError::Contradiction("reason and method")),
+    };
+    if claims.amr == expected {
+        Ok(())
+    } else {
+        Err(ReceiptError::Contradiction("method and amr"))
+    }
+}
+
+/// Nobody authenticated where the sign-in was not approved.
+fn check_authentication(claims: &ReceiptClaims) -> Result<(), ReceiptError> {
+    let approved = claims.decision == "APPROVED";
+    if !approved && (claims.auth_time.is_some() || !claims.amr.is_empty()) {
+        return Err(ReceiptError::Contradiction("decision and authentication"));
+    }
+    Ok(())
 }
 
 fn bytes(field: &str, text: &str) -> Result<Vec<u8>, ReceiptError> {

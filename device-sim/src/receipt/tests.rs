@@ -33,6 +33,7 @@ impl Issuer {
             "iss": "https://broker.example", "aud": "key-1", "sub": "tom.cool@example.be",
             "jti": "c-1", "iat": NOW, "exp": NOW + 300, "auth_time": NOW,
             "amr": ["hwk", "user", "mfa"], "decision": "APPROVED", "reason": "USER_APPROVED",
+            "method": "PUSH",
             "challenge_body": encode(&challenge),
             "challenge_signature": encode(broker.sign(Purpose::Challenge, &challenge).unwrap()),
             "challenge_key_id": Self::kid(&broker),
@@ -141,6 +142,12 @@ fn a_decision_without_a_device_needs_no_response() {
     issuer.set("response_body", json!(""));
     issuer.set("response_signature", json!(""));
     issuer.set("device_id", json!(""));
+    assert_eq!(
+        issuer.check(),
+        Err(ReceiptError::Contradiction("decision and authentication"))
+    );
+    issuer.set("amr", json!([]));
+    issuer.set("auth_time", Value::Null);
     assert_eq!(issuer.check().unwrap().response, None);
     issuer.set("decision", json!("APPROVED"));
     issuer.set("reason", json!("USER_APPROVED"));
@@ -148,6 +155,67 @@ fn a_decision_without_a_device_needs_no_response() {
         issuer.check(),
         Err(ReceiptError::Contradiction(_))
     ));
+}
+
+/// A receipt of a code: no device answered.
+fn by_code(method: &str, amr: &[&str]) -> Issuer {
+    let mut issuer = ed25519();
+    issuer.set("device_key", Value::Null);
+    for claim in ["response_body", "response_signature", "device_id"] {
+        issuer.set(claim, json!(""));
+    }
+    issuer.set("reason", json!("CODE_VERIFIED"));
+    issuer.set("method", json!(method));
+    issuer.set("amr", json!(amr));
+    issuer.set("authenticator_id", json!("a-1"));
+    issuer
+}
+
+#[test]
+fn a_code_decides_in_the_place_of_a_device() {
+    let honest = [
+        ("SMS", &["otp", "sms"][..]),
+        ("TOTP", &["otp"]),
+        ("RECOVERY_CODE", &["otp"]),
+    ];
+    for (method, amr) in honest {
+        let receipt = by_code(method, amr).check().unwrap();
+        assert_eq!(receipt.response, None);
+        assert_eq!(receipt.claims.authenticator_id, "a-1");
+        assert_eq!(receipt.claims.method, method);
+    }
+    let refused = [
+        ("authenticator_id", json!(""), "reason and decision"),
+        ("method", json!("PUSH"), "reason and method"),
+        ("method", json!("TOTP"), "method and amr"),
+        ("amr", json!(["otp"]), "method and amr"),
+        ("amr", json!(["pop", "hwk", "user"]), "method and amr"),
+        ("decision", json!("DENIED"), "reason and decision"),
+        ("reason", json!("POLICY"), "reason and authenticator_id"),
+        ("reason", json!("USER_APPROVED"), "decision and response"),
+    ];
+    for (claim, value, why) in refused {
+        let mut issuer = by_code("SMS", &["otp", "sms"]);
+        issuer.set(claim, value);
+        assert_eq!(
+            issuer.check(),
+            Err(ReceiptError::Contradiction(why)),
+            "{claim}"
+        );
+    }
+    let mut both = ed25519();
+    both.set("reason", json!("CODE_VERIFIED"));
+    both.set("authenticator_id", json!("a-1"));
+    assert_eq!(
+        both.check(),
+        Err(ReceiptError::Contradiction("reason and decision"))
+    );
+    let mut pushed = ed25519();
+    pushed.set("method", json!("SMS"));
+    assert_eq!(
+        pushed.check(),
+        Err(ReceiptError::Contradiction("decision and response"))
+    );
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub enum Key {
     Backspace,
     /// Enter, or the end of a line.
     Enter,
+    /// Esc.
+    Escape,
     /// Ctrl-C, Ctrl-D, Ctrl-\ or a signal: the user wants out.
     Quit,
     /// The terminal has another size.
@@ -99,6 +101,7 @@ fn translate(event: &Event) -> Option<Key> {
             KeyCode::Char(c) => Some(Key::Char(c)),
             KeyCode::Backspace | KeyCode::Delete => Some(Key::Backspace),
             KeyCode::Enter => Some(Key::Enter),
+            KeyCode::Esc => Some(Key::Escape),
             _ => None,
         },
         _ => None,

@@ -4,14 +4,16 @@ use std::io::{IsTerminal as _, Write};
 
 use crate::prompt::{Paint, width};
 
-/// Lines that stay, with one card below them that changes. On a terminal the
-/// card is redrawn in its place; elsewhere a changed card is written again
-/// only when the caller says that it is a new one.
+/// Lines that stay, with one card below them that changes, and an entry field
+/// below that. On a terminal both are redrawn in their place; elsewhere a changed
+/// card is written again only when the caller says that it is a new one, and the
+/// field never.
 pub struct Screen {
     out: Box<dyn Write + Send>,
     in_place: bool,
     paint: Paint,
     card: Vec<String>,
+    field: Option<String>,
 }
 
 impl std::fmt::Debug for Screen {
@@ -44,6 +46,7 @@ impl Screen {
             in_place,
             paint,
             card: Vec::new(),
+            field: None,
         }
     }
 
@@ -111,9 +114,23 @@ impl Screen {
         self.out.flush()
     }
 
+    /// Puts `field` in place of the last one; it has to fit into one line.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn field(&mut self, field: Option<String>) -> std::io::Result<()> {
+        if !self.in_place || field == self.field {
+            return Ok(());
+        }
+        self.erase()?;
+        self.field = field;
+        self.draw()?;
+        self.out.flush()
+    }
+
     fn draw(&mut self) -> std::io::Result<()> {
-        for line in self.card.clone() {
-            self.line(&line)?;
+        for line in self.card.clone().iter().chain(&self.field.clone()) {
+            self.line(line)?;
         }
         Ok(())
     }
@@ -126,8 +143,9 @@ impl Screen {
 
     /// Cursor to the card's first line, then erase below (ECMA-48 CPL, ED).
     fn erase(&mut self) -> std::io::Result<()> {
-        if self.in_place && !self.card.is_empty() {
-            write!(self.out, "\u{1b}[{}F\u{1b}[J", self.card.len())?;
+        let lines = self.card.len() + usize::from(self.field.is_some());
+        if self.in_place && lines > 0 {
+            write!(self.out, "\u{1b}[{lines}F\u{1b}[J")?;
         }
         Ok(())
     }
@@ -209,6 +227,24 @@ mod tests {
         let up = "\u{1b}[2F\u{1b}[J";
         let expected = format!("a\r\n_\r\n{up}a\r\n4\r\n{up}gone\r\na\r\n4\r\n{up}");
         assert_eq!(play(true), expected);
+    }
+
+    #[test]
+    fn the_field_stays_below_the_card() {
+        let paper = Paper::default();
+        let mut screen = Screen::new(Box::new(paper.clone()), true, Paint { colour: false });
+        screen.field(Some("Code: _".to_owned())).unwrap();
+        screen.card(vec!["a".to_owned()], true).unwrap();
+        screen.field(None).unwrap();
+        screen.card(Vec::new(), true).unwrap();
+        let up = |lines| format!("\u{1b}[{lines}F\u{1b}[J");
+        let expected = format!(
+            "Code: _\r\n{}a\r\nCode: _\r\n{}a\r\n{}",
+            up(1),
+            up(2),
+            up(1)
+        );
+        assert_eq!(String::from_utf8(paper.0.lock().clone()).unwrap(), expected);
     }
 
     #[test]

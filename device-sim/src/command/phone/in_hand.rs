@@ -87,6 +87,11 @@ impl InHand {
         self.handset.texts()
     }
 
+    /// Whether a prompt waits for the user.
+    pub(crate) fn shows_prompt(&self) -> bool {
+        self.handset.current().is_some()
+    }
+
     /// What happens next; may be dropped while waiting.
     pub(crate) async fn next(&mut self) -> Event {
         let expiry = self.handset.next_expiry();
@@ -152,7 +157,7 @@ impl InHand {
             Key::Char(c) => self.handset.press(*c),
             Key::Backspace => self.handset.backspace(),
             Key::Resize => Typed::Redraw,
-            Key::Enter | Key::Quit | Key::Closed => Typed::Ignored,
+            Key::Enter | Key::Escape | Key::Quit | Key::Closed => Typed::Ignored,
         };
         match typed {
             Typed::Ignored => return Ok(false),
