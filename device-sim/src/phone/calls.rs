@@ -110,7 +110,7 @@ impl Phone {
     pub async fn list_pending(&self) -> Result<Pending, PhoneError> {
         let request = self.call(
             method::LIST_PENDING_CHALLENGES,
-            ListPendingChallengesRequest {},
+            ListPendingChallengesRequest::default(),
         )?;
         let response = self
             .client()
@@ -137,7 +137,7 @@ impl Phone {
     /// # Errors
     /// The broker's refusal.
     pub async fn subscribe(&self) -> Result<Subscription, PhoneError> {
-        let request = self.proven(method::SUBSCRIBE, SubscribeRequest {})?;
+        let request = self.proven(method::SUBSCRIBE, SubscribeRequest::default())?;
         let stream = self.client().subscribe(request).await?.into_inner();
         Ok(Subscription::new(self.clone(), stream))
     }

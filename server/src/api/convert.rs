@@ -76,6 +76,7 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
         signed,
         receipt,
         browser_token,
+        revocation,
     } = shown;
     let outcome = challenge.outcome.as_ref();
     v1::Challenge {
@@ -115,6 +116,14 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
             .and_then(|outcome| outcome.authenticator)
             .map(|id| id.to_string())
             .unwrap_or_default(),
+        revocation: revocation.map(|revocation| v1::Revocation {
+            device_id: revocation.proof.device.to_string(),
+            revoke_time: Some(timestamp(revocation.time)),
+            signed_response: Some(v1::SignedResponse {
+                body: revocation.proof.body.into(),
+                signature: revocation.proof.signature.into(),
+            }),
+        }),
     }
 }
 

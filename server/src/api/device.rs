@@ -23,7 +23,7 @@ use crate::{
     domain::{
         Invalid,
         body::timestamp,
-        challenge::{Final, Reason},
+        challenge::{Final, Reason, SignedBody},
         device::{Device, KeyProtection},
         ids::ChallengeId,
         time::Timestamp,
@@ -120,6 +120,13 @@ fn withdrawal(challenge: ChallengeId, end: Option<(Final, Reason)>) -> v1::Withd
     }
 }
 
+fn recent_approval((signed, decided): &(SignedBody, Timestamp)) -> v1::RecentApproval {
+    v1::RecentApproval {
+        challenge: Some(convert::signed_challenge(signed)),
+        decide_time: Some(timestamp(*decided)),
+    }
+}
+
 fn event(event: DeviceEvent) -> v1::subscribe_response::Event {
     use v1::subscribe_response::Event;
     match event {
@@ -194,6 +201,11 @@ impl v1::device_service_server::DeviceService for Phones {
         for signed in pending {
             first.push_back(event(DeviceEvent::Challenge(Arc::new(signed))));
         }
+        let recent = self.broker.recent_approvals(&device).await;
+        for approval in &recent.map_err(status)? {
+            let approval = recent_approval(approval);
+            first.push_back(v1::subscribe_response::Event::RecentApproval(approval));
+        }
         first.push_back(v1::subscribe_response::Event::CaughtUp(v1::CaughtUp {
             server_time: Some(timestamp(self.broker.now())),
         }));
@@ -226,10 +238,14 @@ impl v1::device_service_server::DeviceService for Phones {
     ) -> Result<Response<v1::ListPendingChallengesResponse>, Status> {
         let device = device(&request)?;
         let pending = self.broker.list_pending(&device).await.map_err(status)?;
+        let recent = self.broker.recent_approvals(&device).await;
+        let recent = recent.map_err(status)?;
         Ok(Response::new(v1::ListPendingChallengesResponse {
             challenges: pending.iter().map(convert::signed_challenge).collect(),
             key_successions: convert::successions(&self.broker.successions()),
             server_time: Some(timestamp(self.broker.now())),
+            recent_approvals: recent.iter().map(recent_approval).collect(),
+            notices: Vec::new(),
         }))
     }
 
@@ -242,14 +258,15 @@ impl v1::device_service_server::DeviceService for Phones {
             .into_inner()
             .response
             .ok_or_else(|| invalid(Invalid::new("response", "is required")))?;
-        let (state, reason) = self
+        let responded = self
             .broker
             .respond(&response.body, &response.signature, address)
             .await
             .map_err(status)?;
         Ok(Response::new(v1::RespondResponse {
-            state: convert::state(state).into(),
-            reason: convert::reason(reason).into(),
+            state: convert::state(responded.state).into(),
+            reason: convert::reason(responded.reason).into(),
+            revoked: responded.revoked,
         }))
     }
 

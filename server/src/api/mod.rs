@@ -9,6 +9,7 @@ mod convert;
 mod convert_policy;
 mod device;
 mod enrollment;
+mod events;
 mod guest;
 pub mod http;
 mod repair;

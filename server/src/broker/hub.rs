@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     challenge::{Final, Reason, SignedBody},
-    ids::{ChallengeId, DeviceId, EnrollmentId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId},
     signing_key::Succession,
 };
 
@@ -195,6 +195,8 @@ impl Drop for Subscription {
 pub struct Hub {
     pub(super) challenges: Topics<ChallengeId>,
     pub(super) enrollments: Topics<EnrollmentId>,
+    /// Events of an organisation.
+    pub(super) events: Topics<TenantId>,
     streams: Streams,
     /// Cancelled when the broker stops taking work: waiting calls end.
     pub(super) stopping: CancellationToken,
@@ -205,6 +207,7 @@ impl Hub {
         Arc::new(Self {
             challenges: Topics::new(),
             enrollments: Topics::new(),
+            events: Topics::new(),
             streams: Streams {
                 open: Sharded::new(),
                 next: 0.into(),

@@ -6,6 +6,7 @@ mod browsers;
 mod challenges;
 mod claims;
 mod codes;
+mod events;
 mod expiry;
 mod installation;
 mod keys;
@@ -13,6 +14,7 @@ mod outbox;
 mod record;
 mod registration;
 mod retention;
+mod revocations;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -28,7 +30,7 @@ use async_trait::async_trait;
 use claims::Claims;
 
 use super::{
-    AccountChanged, Created, Decided, GoOn, Guessed, Hint, Left, Listener, NewChallenge,
+    AccountChanged, Created, Decided, GoOn, Guessed, Happened, Hint, Left, Listener, NewChallenge,
     PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
@@ -46,6 +48,7 @@ use crate::domain::{
     },
     policy::Policy,
     push::PushJob,
+    revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
     text::TextJob,
@@ -607,6 +610,35 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<ChainedEntry>, StoreError> {
         read!(self, |rows| audit::page(rows, writer, from, limit))
+    }
+
+    async fn events_after(
+        &self,
+        tenant: TenantId,
+        writer: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Happened, StoreError> {
+        read!(self, |rows| events::after(
+            rows, tenant, writer, after, limit
+        ))
+    }
+
+    async fn revocation(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<Revocation>, StoreError> {
+        read!(self, |rows| rows::load(rows, &keys::revocation(tenant, id)))
+    }
+
+    async fn recent_approvals(
+        &self,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<Vec<(SignedBody, Timestamp)>, StoreError> {
+        let device = device.clone();
+        read!(self, |rows| revocations::recent(rows, &device, now))
     }
 
     async fn audit_heads(

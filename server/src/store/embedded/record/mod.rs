@@ -46,6 +46,7 @@ mod device;
 mod installation;
 mod policy;
 mod push;
+mod revocation;
 mod spending;
 mod text;
 mod ticket;
