@@ -12,6 +12,7 @@ mod enrollment;
 mod events;
 mod guest;
 pub mod http;
+mod phone_stream;
 mod repair;
 mod sign_in;
 mod status;

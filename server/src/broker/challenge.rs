@@ -333,6 +333,7 @@ impl Broker {
                 attempts: 0,
                 perhaps_sent: false,
                 expire_time: challenge.expire_time,
+                farewell: None,
             });
         }
         Ok(jobs)

@@ -9,6 +9,7 @@ use crate::{
         challenge::{Challenge, DeliveryState, Event, Final, Reason, SignedBody},
         device::{Device, PushRegistration},
         ids::ChallengeId,
+        notice::Kept,
         response::UnverifiedAnswer,
         signing_key::Succession,
         time::Timestamp,
@@ -149,6 +150,14 @@ impl Broker {
         device: &Device,
     ) -> Result<Vec<(SignedBody, Timestamp)>, BrokerError> {
         Ok(self.store.recent_approvals(device, self.now()).await?)
+    }
+
+    /// What this device is to be told of the account, beyond number `after`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn notices(&self, device: &Device, after: u64) -> Result<Vec<Kept>, BrokerError> {
+        Ok(self.store.notices(device, after, self.now()).await?)
     }
 
     /// The user sees the prompt.

@@ -141,6 +141,8 @@ pub enum DeviceEvent {
         /// How it ended; none: it goes on without this device.
         end: Option<(Final, Reason)>,
     },
+    /// There is a notice, to be read from the store.
+    Notices,
     /// A new signing key of the broker.
     KeySuccession(Arc<Vec<Succession>>),
 }

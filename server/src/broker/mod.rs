@@ -108,6 +108,7 @@ impl Broker {
             Hint::Expiry(at) => listening.expiry.at(at),
             Hint::Outbox(crate::domain::device::PushGateway::Apns) => listening.apns.notify_one(),
             Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
+            Hint::Notices(device) => told.send(device, &DeviceEvent::Notices),
             Hint::Texts => listening.texts.notify_one(),
             Hint::Fallback(at) => listening.fallback.at(at),
             Hint::Events(tenant) => told.events.tell(tenant),

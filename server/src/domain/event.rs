@@ -31,6 +31,9 @@ const ACTIONS: &[&str] = &[
 /// told that it came, and nobody is told that it went.
 pub const UNCONFIRMED: &str = "UNCONFIRMED";
 
+/// The outcome of unlocking an account that was not locked.
+pub const WAS_NOT_LOCKED: &str = "WAS_NOT_LOCKED";
+
 const STATES: [Final; 4] = [
     Final::Approved,
     Final::Denied,
@@ -63,7 +66,7 @@ const LOCK_REASONS: [LockReason; 3] = [
 /// Whether entries of this action are events.
 #[must_use]
 pub fn is_event(action: &str, outcome: &str) -> bool {
-    ACTIONS.contains(&action) && outcome != UNCONFIRMED
+    ACTIONS.contains(&action) && outcome != UNCONFIRMED && outcome != WAS_NOT_LOCKED
 }
 
 /// What kind of authenticator.
@@ -236,6 +239,10 @@ mod tests {
             assert!(known.iter().any(|(name, _)| name == action), "{action}");
         }
         assert_eq!(TenantEvent::of(&told("phone.removed", UNCONFIRMED)), None);
+        assert_eq!(
+            TenantEvent::of(&told("account.unlocked", WAS_NOT_LOCKED)),
+            None
+        );
         assert_eq!(TenantEvent::of(&told("device.push_replaced", "")), None);
         for reason in LOCK_REASONS {
             let event = TenantEvent::of(&told("account.locked", reason.name())).unwrap();

@@ -14,6 +14,7 @@ mod crockford;
 pub mod device;
 pub mod event;
 pub mod ids;
+pub mod notice;
 pub mod phone_number;
 pub mod policy;
 pub mod push;

@@ -24,6 +24,7 @@ use crate::domain::{
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
     ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    notice::Kept,
     policy::{PendingLimit, Policy},
     push::PushJob,
     revocation::Revocation,
@@ -60,6 +61,8 @@ pub enum Hint {
     Enrollment(EnrollmentId),
     /// The outbox of a gateway has something new.
     Outbox(PushGateway),
+    /// There is a notice for this device.
+    Notices(DeviceId),
     /// The outbox of text messages has something new.
     Texts,
     /// A challenge ends by itself at this time.
@@ -629,6 +632,14 @@ pub trait Store: Send + Sync {
         device: &Device,
         now: Timestamp,
     ) -> Result<Vec<(SignedBody, Timestamp)>, StoreError>;
+    /// What `device` is to be told of the account, beyond number `after`, oldest
+    /// first.
+    async fn notices(
+        &self,
+        device: &Device,
+        after: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, StoreError>;
     /// Up to `limit` signed heads of a writer from that of `from` on, in order:
     /// those of entries that are there, and that of the last that has left.
     async fn audit_heads(

@@ -36,6 +36,7 @@ const BROWSER: u8 = b'W';
 const EVENT: u8 = b'N';
 const REVOCATION: u8 = b'r';
 const APPROVALS_OF: u8 = b'L';
+const NOTICES_OF: u8 = b'n';
 const AUDIT: u8 = b'A';
 const AUDIT_HEAD: u8 = b'a';
 const SIGNED_HEAD: u8 = b'H';
@@ -302,6 +303,10 @@ pub(super) fn revocation(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
 
 pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
     key(APPROVALS_OF, &[tenant.as_bytes(), &user.digest()])
+}
+
+pub(super) fn notices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(NOTICES_OF, &[tenant.as_bytes(), &user.digest()])
 }
 
 pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod events;
 mod expiry;
 mod installation;
 mod keys;
+mod notices;
 mod outbox;
 mod record;
 mod registration;
@@ -46,6 +47,7 @@ use crate::domain::{
         AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId,
         UserId,
     },
+    notice::Kept,
     policy::Policy,
     push::PushJob,
     revocation::Revocation,
@@ -639,6 +641,16 @@ impl Store for EmbeddedStore {
     ) -> Result<Vec<(SignedBody, Timestamp)>, StoreError> {
         let device = device.clone();
         read!(self, |rows| revocations::recent(rows, &device, now))
+    }
+
+    async fn notices(
+        &self,
+        device: &Device,
+        after: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, StoreError> {
+        let device = device.clone();
+        read!(self, |rows| notices::for_device(rows, &device, after, now))
     }
 
     async fn audit_heads(

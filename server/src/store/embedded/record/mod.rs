@@ -44,6 +44,7 @@ mod challenge;
 mod code;
 mod device;
 mod installation;
+mod notice;
 mod policy;
 mod push;
 mod revocation;
