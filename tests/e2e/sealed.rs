@@ -338,6 +338,7 @@ async fn nothing_about_the_sign_in_reaches_the_gateways() {
                 PushMessage::Challenge { .. } => "challenge",
                 PushMessage::Sealed { .. } => "sealed",
                 PushMessage::Withdraw { .. } => "withdraw",
+                PushMessage::Notice { .. } => "notice",
             });
         }
     }

@@ -86,6 +86,10 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             let request = v1::WatchChallengeRequest { challenge_id };
             (Caller::Idp, request.encode_to_vec())
         }
+        ("ApprovalService", "WatchEvents") => {
+            let request = v1::WatchEventsRequest::default();
+            (Caller::Idp, request.encode_to_vec())
+        }
         ("ApprovalService", "CancelChallenge") => {
             let request = v1::CancelChallengeRequest { challenge_id };
             (Caller::Idp, request.encode_to_vec())
@@ -382,6 +386,7 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         | "CreateEnrollment"
         | "ListAuthenticators"
         | "Enroll"
+        | "WatchEvents"
         | "Subscribe"
         | "ListPendingChallenges"
         | "UpdatePushToken"
