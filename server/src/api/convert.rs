@@ -8,7 +8,7 @@ use crate::{
     broker::{Shown, authenticators::Authenticators, error::BrokerError},
     domain::{
         Invalid,
-        account::{Phone, RecoveryCodes, Totp},
+        account::{LockReason, Phone, RecoveryCodes, Totp},
         api_key::{ApiKey, Role},
         body::timestamp,
         challenge::{Delivery, DeliveryState, Final, Method, Reason, Road, SignedBody},
@@ -152,6 +152,14 @@ fn risk_reason(risk: Risk) -> v1::RiskReason {
         Risk::NewPlace => v1::RiskReason::NewPlace,
         Risk::RecentDenial => v1::RiskReason::RecentDenial,
         Risk::RecentFailures => v1::RiskReason::RecentFailures,
+    }
+}
+
+pub(super) fn lock_reason(reason: LockReason) -> v1::LockReason {
+    match reason {
+        LockReason::TooManyFailures => v1::LockReason::TooManyFailures,
+        LockReason::FraudReported => v1::LockReason::FraudReported,
+        LockReason::Operator => v1::LockReason::Operator,
     }
 }
 

@@ -84,7 +84,10 @@ fn event(event: TenantEvent) -> v1::Event {
             authenticator(&mut out, what);
             v1::EventType::Removed
         }
-        What::Locked(_) => v1::EventType::Locked,
+        What::Locked(reason) => {
+            out.lock_reason = convert::lock_reason(reason).into();
+            v1::EventType::Locked
+        }
         What::Unlocked => v1::EventType::Unlocked,
         What::Reset => v1::EventType::Reset,
     };

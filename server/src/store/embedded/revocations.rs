@@ -1,18 +1,18 @@
 //! "That wasn't me" after an approval: stored beside the decision, which stays as
-//! it is.
+//! it is. For the account it counts like any report: browsers are forgotten, and
+//! policy may lock.
 
 use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    keys, rows,
+    browsers, keys, rows,
 };
 use crate::{
     domain::{
-        account::LockReason,
+        browser::Forgetting,
         challenge::{Challenge, SignedBody},
         device::Device,
-        policy::OnReport,
         response::Answer,
         revocation::{RecentApprovals, Revocation, SHOWN, SHOWN_FOR},
         time::Timestamp,
@@ -48,9 +48,19 @@ pub(super) fn revoke(
         )?;
         let rules = accounts::rules(tx, challenge.tenant)?;
         let mut account = accounts::load(tx, challenge.tenant, &challenge.user)?;
-        if rules.fatigue.on_report == OnReport::Lock && account.lock.is_none() {
-            account.lock_for(LockReason::FraudReported, doing.now);
-            accounts::save(tx, &account);
+        let was_locked = account.lock.is_some();
+        account.note_revocation(challenge.origin, &rules, doing.now);
+        accounts::save(tx, &account);
+        let why = Forgetting::FraudReported;
+        browsers::forget(
+            tx,
+            challenge.tenant,
+            &challenge.user,
+            why,
+            doing.now,
+            doing.by,
+        )?;
+        if !was_locked && account.lock.is_some() {
             ended = accounts::was_locked(tx, hints, &account, &rules, doing)?;
         }
         hints.after_commit(tx, Hint::Challenge(challenge.id));
