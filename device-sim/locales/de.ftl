@@ -24,6 +24,7 @@ sending = Die Antwort wird gesendet …
 done-approved = Anmeldung genehmigt.
 done-denied = Anmeldung abgelehnt.
 done-reported = Gemeldet: Sie waren es nicht. Die Anmeldung ist abgelehnt.
+done-revoked = Gemeldet: Sie waren es nicht. Die Anmeldung war schon genehmigt; der Fragende wird benachrichtigt.
 done-wrong-number = Das war nicht die Zahl von der Anmeldeseite. Die Anmeldung ist abgelehnt.
 withdrawn = Die Anfrage wurde zurückgezogen.
 withdrawn-answered = Die Anfrage wurde bereits beantwortet.
@@ -40,3 +41,19 @@ connected = Mit dem Server verbunden.
 removed = Dieses Telefon ist nicht mehr registriert.
 no-input = Es gibt keine Tastatur: Anfragen werden gezeigt, aber nicht beantwortet.
 goodbye = Auf Wiedersehen.
+approved-elsewhere = Eine Anmeldung bei { $application } wurde mit einem anderen Gerät oder einem Code genehmigt. { $key } = das war ich nicht.
+or-not-me = { $key } = das war ich nicht.
+
+# Was mit dem Konto geschah
+notice-unknown = An Ihrem Konto hat sich etwas geändert. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-device-added = Das Gerät { $detail } kann nun Ihre Anmeldungen genehmigen. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-device-removed = Das Gerät { $detail } kann Ihre Anmeldungen nicht mehr genehmigen. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-phone-added = Die Nummer { $detail } erhält nun Ihre Anmeldecodes. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-phone-removed = Die Nummer { $detail } erhält keine Anmeldecodes mehr. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-totp-added = Eine Authenticator-App wurde hinzugefügt. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-totp-removed = Die Authenticator-App wurde entfernt. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-recovery-codes-created = Es gibt neue Wiederherstellungscodes; die alten gelten nicht mehr. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-recovery-codes-removed = Ihre Wiederherstellungscodes wurden entfernt. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-account-locked = Ihr Konto ist gesperrt. Rufen Sie Ihren Helpdesk an.
+notice-account-unlocked = Ihr Konto ist entsperrt. Waren Sie das nicht? Rufen Sie Ihren Helpdesk an.
+notice-account-reset = Alle Ihre Anmeldewege wurden entfernt. Haben Sie das nicht verlangt? Rufen Sie Ihren Helpdesk an.

@@ -24,6 +24,7 @@ sending = Sending the answer …
 done-approved = Sign-in approved.
 done-denied = Sign-in denied.
 done-reported = Reported: it wasn’t you. The sign-in is denied.
+done-revoked = Reported: it wasn’t you. The sign-in had been approved; whoever asked is told.
 done-wrong-number = That wasn’t the number on the sign-in page. The sign-in is denied.
 withdrawn = The request was withdrawn.
 withdrawn-answered = The request was answered already.
@@ -40,3 +41,19 @@ connected = Connected to the server.
 removed = This phone is no longer registered.
 no-input = There is no keyboard: requests are shown, but not answered.
 goodbye = Goodbye.
+approved-elsewhere = A sign-in to { $application } was approved with another device or a code. { $key } = that wasn’t me.
+or-not-me = { $key } = that wasn’t me.
+
+# What happened to the account
+notice-unknown = Something about your account has changed. If that wasn’t you, call your help desk.
+notice-device-added = The device { $detail } can now approve your sign-ins. If that wasn’t you, call your help desk.
+notice-device-removed = The device { $detail } can no longer approve your sign-ins. If that wasn’t you, call your help desk.
+notice-phone-added = The number { $detail } now gets your sign-in codes. If that wasn’t you, call your help desk.
+notice-phone-removed = The number { $detail } no longer gets sign-in codes. If that wasn’t you, call your help desk.
+notice-totp-added = An authenticator app was added. If that wasn’t you, call your help desk.
+notice-totp-removed = The authenticator app was removed. If that wasn’t you, call your help desk.
+notice-recovery-codes-created = New recovery codes were made; earlier ones no longer work. If that wasn’t you, call your help desk.
+notice-recovery-codes-removed = Your recovery codes were removed. If that wasn’t you, call your help desk.
+notice-account-locked = Your account is locked. Call your help desk.
+notice-account-unlocked = Your account is unlocked. If that wasn’t you, call your help desk.
+notice-account-reset = All your ways to sign in were removed. If you did not ask for that, call your help desk.

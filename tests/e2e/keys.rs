@@ -340,7 +340,7 @@ async fn overlapping_rotations() {
     rotate(&broker, Some(Duration::ZERO)).await;
     broker.pass(31 * DAY);
     let phone = broker.moved(&phones[0]);
-    let message = v1::ListPendingChallengesRequest {};
+    let message = v1::ListPendingChallengesRequest::default();
     let request = phone
         .proven(method::LIST_PENDING_CHALLENGES, message)
         .unwrap();

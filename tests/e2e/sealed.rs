@@ -144,6 +144,7 @@ impl Rig {
             let message = PushMessage::read(&body).unwrap();
             let (PushMessage::Challenge { id }
             | PushMessage::Sealed { id, .. }
+            | PushMessage::Notice { id }
             | PushMessage::Withdraw { id }) = &message;
             if *id == challenge.challenge_id {
                 found.push(message);
@@ -338,6 +339,7 @@ async fn nothing_about_the_sign_in_reaches_the_gateways() {
                 PushMessage::Challenge { .. } => "challenge",
                 PushMessage::Sealed { .. } => "sealed",
                 PushMessage::Withdraw { .. } => "withdraw",
+                PushMessage::Notice { .. } => "notice",
             });
         }
     }

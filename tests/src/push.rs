@@ -353,7 +353,7 @@ pub fn delivery(challenge: &v1::Challenge, phone: &Phone) -> v1::Delivery {
 /// The app's part of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// `challenge` or `withdraw`.
+    /// `challenge`, `sealed`, `withdraw` or `notice`.
     pub kind: String,
     pub challenge_id: String,
 }
@@ -395,8 +395,18 @@ pub struct PushedPhone {
 }
 
 impl PushedPhone {
-    /// The next push.
+    /// The next push that is about a challenge.
     pub async fn woken(&mut self) -> Said {
+        loop {
+            let said = self.told().await;
+            if said.kind != "notice" {
+                return said;
+            }
+        }
+    }
+
+    /// The next push of any kind.
+    pub async fn told(&mut self) -> Said {
         let push = patiently("a push", self.pushes.recv()).await;
         Said::of(&push.expect("the token is dead"))
     }

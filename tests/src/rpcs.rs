@@ -87,6 +87,10 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             let request = v1::WatchChallengeRequest { challenge_id };
             (Caller::Idp, request.encode_to_vec())
         }
+        ("ApprovalService", "WatchEvents") => {
+            let request = v1::WatchEventsRequest::default();
+            (Caller::Idp, request.encode_to_vec())
+        }
         ("ApprovalService", "CancelChallenge") => {
             let request = v1::CancelChallengeRequest { challenge_id };
             (Caller::Idp, request.encode_to_vec())
@@ -490,6 +494,7 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
         | "AddTotp"
         | "CreateRecoveryCodes"
         | "Enroll"
+        | "WatchEvents"
         | "Subscribe"
         | "ListPendingChallenges"
         | "UpdatePushToken"

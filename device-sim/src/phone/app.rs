@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use countersign_proto::sealing::EncryptionKey;
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) trusted: RwLock<TrustedKeys>,
     pub(super) push: RwLock<Option<PushRegistration>>,
     pub(super) user_verification: UserVerification,
+    /// The highest number of a notice that the user was told of.
+    pub(super) last_notice: AtomicU64,
     now: Now,
 }
 
@@ -111,6 +114,7 @@ impl Phone {
                 trusted: RwLock::new(trusted),
                 push: RwLock::new(options.push),
                 user_verification: UserVerification::Pin,
+                last_notice: AtomicU64::new(0),
                 now: options.now,
             }),
             client,
@@ -131,6 +135,7 @@ impl Phone {
                 key: DeviceKey::from_stored(&state.key)?,
                 encryption_key: state.encryption_key()?,
                 push: RwLock::new(state.push.as_ref().map(Into::into)),
+                last_notice: AtomicU64::new(state.last_notice),
                 registration: Registration {
                     broker: state.broker,
                     ca_pem: state.ca_pem,
@@ -174,6 +179,7 @@ impl Phone {
             encryption_key: self.encryption_key().map(PhoneState::stored_encryption_key),
             trusted_keys: self.shared.trusted.read().to_stored(),
             push: self.shared.push.read().as_ref().map(Into::into),
+            last_notice: self.last_notice(),
         })
     }
 
@@ -233,6 +239,12 @@ impl Phone {
     #[must_use]
     pub fn push(&self) -> Option<PushRegistration> {
         self.shared.push.read().clone()
+    }
+
+    /// The highest number of a notice that this phone has.
+    #[must_use]
+    pub fn last_notice(&self) -> u64 {
+        self.shared.last_notice.load(Ordering::SeqCst)
     }
 
     /// The device's own key.

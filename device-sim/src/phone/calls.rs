@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use countersign_proto::signing::{DEVICE_PROOF_METADATA, Purpose, sha256};
 use countersign_proto::v1::{
-    AcknowledgeChallengeRequest, Decision, DeviceProof, ListPendingChallengesRequest,
-    PushRegistration, RespondRequest, RespondResponse, ResponseBody, SignedChallenge,
-    SignedDeviceProof, SignedKeySuccession, SignedResponse, SubscribeRequest, UnenrollRequest,
-    UpdatePushTokenRequest,
+    AcknowledgeChallengeRequest, Decision, DeviceProof, ListPendingChallengesRequest, Notice,
+    PushRegistration, RecentApproval, RespondRequest, RespondResponse, ResponseBody,
+    SignedChallenge, SignedDeviceProof, SignedKeySuccession, SignedResponse, SubscribeRequest,
+    UnenrollRequest, UpdatePushTokenRequest,
 };
 use prost::Message;
 use tonic::metadata::{BinaryMetadataValue, MetadataValue};
@@ -38,8 +38,22 @@ pub struct Pending {
     pub challenges: Vec<VerifiedChallenge>,
     /// Those that the phone will not show, and why.
     pub refused: Vec<(SignedChallenge, PhoneError)>,
+    /// Approved of late by something else, newest first.
+    pub approved_elsewhere: Vec<ApprovedElsewhere>,
+    /// New to this phone, oldest first.
+    pub notices: Vec<Notice>,
     /// The broker's clock.
     pub server_time: Option<SystemTime>,
+}
+
+/// A challenge that another device, or a code, approved. If it wasn't the user:
+/// [`Phone::report_later`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApprovedElsewhere {
+    /// Checked, but for its expiry.
+    pub challenge: VerifiedChallenge,
+    /// When it was approved.
+    pub decide_time: SystemTime,
 }
 
 impl Phone {
@@ -110,7 +124,9 @@ impl Phone {
     pub async fn list_pending(&self) -> Result<Pending, PhoneError> {
         let request = self.call(
             method::LIST_PENDING_CHALLENGES,
-            ListPendingChallengesRequest {},
+            ListPendingChallengesRequest {
+                last_notice: self.last_notice(),
+            },
         )?;
         let response = self
             .client()
@@ -121,8 +137,17 @@ impl Phone {
         let mut pending = Pending {
             challenges: Vec::new(),
             refused: Vec::new(),
+            approved_elsewhere: Vec::new(),
+            notices: response.notices,
             server_time: response.server_time.as_ref().and_then(system_time),
         };
+        pending.notices.retain(|notice| self.is_new(notice));
+        for recent in response.recent_approvals {
+            // One that can't be checked is not shown: nothing can be done about it.
+            pending
+                .approved_elsewhere
+                .extend(self.approval(recent).ok());
+        }
         for signed in response.challenges {
             match self.verify(signed.clone()) {
                 Ok(challenge) => pending.challenges.push(challenge),
@@ -137,7 +162,8 @@ impl Phone {
     /// # Errors
     /// The broker's refusal.
     pub async fn subscribe(&self) -> Result<Subscription, PhoneError> {
-        let request = self.proven(method::SUBSCRIBE, SubscribeRequest {})?;
+        let last_notice = self.last_notice();
+        let request = self.proven(method::SUBSCRIBE, SubscribeRequest { last_notice })?;
         let stream = self.client().subscribe(request).await?.into_inner();
         Ok(Subscription::new(self.clone(), stream))
     }
@@ -171,14 +197,18 @@ impl Phone {
     /// [`PhoneError::Malformed`], [`PhoneError::WrongAccount`],
     /// [`PhoneError::Expired`].
     pub fn verify(&self, signed: SignedChallenge) -> Result<VerifiedChallenge, PhoneError> {
+        let challenge = self.verify_past(signed)?;
+        challenge.check_expiry(self.now())?;
+        Ok(challenge)
+    }
+
+    /// The same for one that is over: it may be reported, not answered.
+    ///
+    /// # Errors
+    /// As [`Phone::verify`], but for the expiry.
+    pub fn verify_past(&self, signed: SignedChallenge) -> Result<VerifiedChallenge, PhoneError> {
         let trusted = self.shared.trusted.read();
-        VerifiedChallenge::check(
-            signed,
-            &trusted,
-            self.tenant_id(),
-            self.user_id(),
-            self.now(),
-        )
+        VerifiedChallenge::check(signed, &trusted, self.tenant_id(), self.user_id())
     }
 
     /// An honest answer to `challenge`, to be signed. `number`: the digits that
@@ -243,6 +273,36 @@ impl Phone {
         challenge.check_expiry(self.now())?;
         let body = self.response_body(challenge, decision, number);
         self.send_response(self.sign_response(&body)?).await
+    }
+
+    /// "That wasn't me", said of a challenge that something else approved; taken
+    /// for 24 h after the approval. `revoked` in the answer says that it counts.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn report_later(
+        &self,
+        challenge: &VerifiedChallenge,
+    ) -> Result<RespondResponse, PhoneError> {
+        let body = self.response_body(challenge, Decision::ReportFraud, "");
+        self.send_response(self.sign_response(&body)?).await
+    }
+
+    /// Whether a notice is new to this phone, which from now on has it.
+    pub(super) fn is_new(&self, notice: &Notice) -> bool {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.shared.last_notice.fetch_max(notice.number, SeqCst) < notice.number
+    }
+
+    /// What something else than this phone approved, checked.
+    pub(super) fn approval(&self, recent: RecentApproval) -> Result<ApprovedElsewhere, PhoneError> {
+        let malformed = || PhoneError::Malformed("recent approval");
+        let challenge = self.verify_past(recent.challenge.ok_or_else(malformed)?)?;
+        let decide_time = recent.decide_time.as_ref().and_then(system_time);
+        Ok(ApprovedElsewhere {
+            challenge,
+            decide_time: decide_time.ok_or_else(malformed)?,
+        })
     }
 
     /// Replaces the push registration; `None`: reached over `Subscribe` only.

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use countersign_proto::v1::Withdrawal;
+use countersign_proto::v1::{Notice, Withdrawal};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{Phone, PhoneError, PhoneEvent, PushMessage, VerifiedChallenge, renew_push};
+use super::{
+    ApprovedElsewhere, Phone, PhoneError, PhoneEvent, PushMessage, VerifiedChallenge, renew_push,
+};
 use crate::fetch::{FetchError, Lines, get_lines};
 
 /// First wait before trying again; doubles.
@@ -22,6 +24,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// No challenge lives longer (`TenantPolicy.challenge_ttl`).
 const LONGEST_LIFE: Duration = Duration::from_secs(600);
+
+/// How long an approval by something else is told of, with room for clocks
+/// (`ListPendingChallengesResponse.recent_approvals`).
+const LONGEST_SHOWN: Duration = Duration::from_secs(720);
 
 /// The road by which challenges come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,10 @@ pub enum Feed {
     Withdrawn(Withdrawal),
     /// The ids of all that is pending: prompts for anything else are over.
     Pending(Vec<String>),
+    /// Something else than this phone approved a challenge of late: told once.
+    ApprovedElsewhere(Box<ApprovedElsewhere>),
+    /// Something happened to the account.
+    Notice(Notice),
     /// A challenge that the phone does not show.
     Untrusted(PhoneError),
     /// The broker is reached, for the first time or again.
@@ -66,6 +76,7 @@ pub fn feed(phone: Phone, road: Road) -> mpsc::Receiver<Feed> {
             phone,
             sender: sender.clone(),
             seen: Mutex::default(),
+            told: Mutex::default(),
         };
         tokio::select! {
             () = sender.closed() => {}
@@ -105,6 +116,8 @@ struct Listener {
     phone: Phone,
     sender: mpsc::Sender<Feed>,
     seen: Mutex<HashMap<String, Seen>>,
+    /// Approvals by something else that the user was told of, and when they were.
+    told: Mutex<HashMap<String, SystemTime>>,
 }
 
 fn pushes_to(control: &str, token: &str) -> String {
@@ -174,6 +187,8 @@ impl Listener {
                 }
                 PhoneEvent::Refused { error, .. } => self.tell(Feed::Untrusted(error)).await,
                 PhoneEvent::Withdrawn(withdrawal) => self.tell(Feed::Withdrawn(withdrawal)).await,
+                PhoneEvent::ApprovedElsewhere(approval) => self.approved(*approval).await,
+                PhoneEvent::Notice(notice) => self.tell(Feed::Notice(notice)).await,
                 PhoneEvent::KeysLearned { .. } => {}
                 PhoneEvent::CaughtUp { .. } => {
                     if let Some(ids) = at_start.take() {
@@ -253,7 +268,7 @@ impl Listener {
                 self.note(&id, true, until);
                 false
             }
-            Some(PushMessage::Challenge { .. }) | None => false,
+            Some(PushMessage::Challenge { .. } | PushMessage::Notice { .. }) | None => false,
         }
     }
 
@@ -285,7 +300,25 @@ impl Listener {
         for (_, error) in pending.refused {
             self.tell(Feed::Untrusted(error)).await;
         }
+        for approval in pending.approved_elsewhere {
+            self.approved(approval).await;
+        }
+        for notice in pending.notices {
+            self.tell(Feed::Notice(notice)).await;
+        }
         self.tell(Feed::Pending(ids)).await;
         Ok(count)
+    }
+
+    async fn approved(&self, approval: ApprovedElsewhere) {
+        let known = {
+            let mut told = self.told.lock();
+            let id = approval.challenge.id().to_owned();
+            told.retain(|_, at| self.phone.now() < *at + LONGEST_SHOWN);
+            told.insert(id, approval.decide_time).is_some()
+        };
+        if !known {
+            self.tell(Feed::ApprovedElsewhere(Box::new(approval))).await;
+        }
     }
 }

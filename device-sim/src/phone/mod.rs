@@ -24,7 +24,7 @@ mod trusted_keys;
 mod verified;
 
 pub use app::Phone;
-pub use calls::{Pending, method};
+pub use calls::{ApprovedElsewhere, Pending, method};
 pub use clock::{Now, fixed_offset, system_clock, timestamp};
 pub use connection::connect;
 pub use device_key::DeviceKey;

@@ -27,6 +27,11 @@ pub enum PushMessage {
         /// To be opened with [`Phone::open`].
         sealed: SealedChallenge,
     },
+    /// "Something happened to the account: come and look."
+    Notice {
+        /// Which, in the list.
+        id: String,
+    },
     /// "This needs no answer any more."
     Withdraw {
         /// Which.
@@ -59,6 +64,7 @@ impl PushMessage {
                 let sealed = SealedChallenge::decode(bytes.as_slice()).ok()?;
                 Some(Self::Sealed { id, sealed })
             }
+            "notice" => Some(Self::Notice { id }),
             "withdraw" => Some(Self::Withdraw { id }),
             _ => None,
         }
@@ -113,6 +119,10 @@ mod tests {
             (
                 json!({"v": 1, "t": "sealed", "id": "c-1", "c": c}),
                 PushMessage::Sealed { id: id(), sealed },
+            ),
+            (
+                json!({"v": 1, "t": "notice", "id": "c-1"}),
+                PushMessage::Notice { id: id() },
             ),
             (
                 json!({"v": 1, "t": "withdraw", "id": "c-1"}),

@@ -45,6 +45,9 @@ pub struct PhoneState {
     pub trusted_keys: Vec<TrustedKey>,
     /// How the phone is woken; none: over `Subscribe`.
     pub push: Option<StoredPush>,
+    /// The highest number of a notice that the user was told of.
+    #[serde(default)]
+    pub last_notice: u64,
 }
 
 /// A private key at rest.

@@ -2,11 +2,13 @@
 
 use std::time::SystemTime;
 
-use countersign_proto::v1::{SignedChallenge, SubscribeResponse, Withdrawal, subscribe_response};
+use countersign_proto::v1::{
+    Notice, SignedChallenge, SubscribeResponse, Withdrawal, subscribe_response,
+};
 use tonic::Streaming;
 
 use super::clock::system_time;
-use super::{Phone, PhoneError, VerifiedChallenge};
+use super::{ApprovedElsewhere, Phone, PhoneError, VerifiedChallenge};
 
 /// Something that the open app learns.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub enum PhoneEvent {
         /// How many were new.
         new: usize,
     },
+    /// Something else than this phone approved a challenge of late.
+    ApprovedElsewhere(Box<ApprovedElsewhere>),
+    /// Something happened to the account.
+    Notice(Notice),
     /// All that was pending at the start has come.
     CaughtUp {
         /// The broker's clock.
@@ -70,6 +76,12 @@ impl Subscription {
                 Event::KeyUpdate(update) => PhoneEvent::KeysLearned {
                     new: self.phone.learn_keys(&update.key_successions)?,
                 },
+                Event::RecentApproval(recent) => match self.phone.approval(recent) {
+                    Ok(approval) => PhoneEvent::ApprovedElsewhere(Box::new(approval)),
+                    Err(_) => continue,
+                },
+                Event::Notice(notice) if self.phone.is_new(&notice) => PhoneEvent::Notice(notice),
+                Event::Notice(_) => continue,
                 Event::CaughtUp(caught_up) => PhoneEvent::CaughtUp {
                     server_time: caught_up.server_time.as_ref().and_then(system_time),
                 },

@@ -9,8 +9,8 @@ use prost::Message as _;
 use super::clock::system_time;
 use super::{PhoneError, TrustedKeys};
 
-/// A challenge signed by a trusted key, for this account, not expired when it
-/// was checked.
+/// A challenge signed by a trusted key, for this account; one to be answered had
+/// not expired when it was checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifiedChallenge {
     signed: SignedChallenge,
@@ -20,12 +20,12 @@ pub struct VerifiedChallenge {
 
 impl VerifiedChallenge {
     /// Signature first, over the bytes as received; only then are they parsed.
+    /// Its expiry is for the caller to look at.
     pub(super) fn check(
         signed: SignedChallenge,
         trusted: &TrustedKeys,
         tenant_id: &str,
         user_id: &str,
-        now: SystemTime,
     ) -> Result<Self, PhoneError> {
         trusted.verify_challenge(&signed)?;
         let body = ChallengeBody::decode(signed.body.clone())
@@ -41,13 +41,11 @@ impl VerifiedChallenge {
             .as_ref()
             .and_then(system_time)
             .ok_or(PhoneError::Malformed("challenge"))?;
-        let challenge = Self {
+        Ok(Self {
             signed,
             body,
             expire_time,
-        };
-        challenge.check_expiry(now)?;
-        Ok(challenge)
+        })
     }
 
     pub(super) fn check_expiry(&self, now: SystemTime) -> Result<(), PhoneError> {

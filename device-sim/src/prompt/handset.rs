@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use countersign_proto::v1::{ChallengeState, DecisionReason, RespondResponse, Withdrawal};
+use countersign_proto::v1::{
+    ChallengeState, DecisionReason, Notice, NoticeKind, RespondResponse, Withdrawal,
+};
 use jiff::tz::TimeZone;
 
 use super::{Answer, Dialog, Paint, Press, Text, Texts, card, plain_text};
@@ -24,6 +26,11 @@ pub enum Typed {
         /// The choice.
         answer: Answer,
     },
+    /// "That wasn't me", of something that was approved without this phone.
+    Report {
+        /// Of what.
+        challenge: Box<VerifiedChallenge>,
+    },
 }
 
 /// The prompts that wait for the user; the oldest is in front.
@@ -32,6 +39,9 @@ pub struct Handset {
     texts: Texts,
     zone: TimeZone,
     shown: VecDeque<Shown>,
+    /// What was last approved without this phone: while no prompt is in front,
+    /// the user may say that it wasn't them.
+    approved: Option<VerifiedChallenge>,
 }
 
 #[derive(Debug)]
@@ -49,6 +59,7 @@ impl Handset {
             texts: Texts::for_language(language),
             zone,
             shown: VecDeque::new(),
+            approved: None,
         }
     }
 
@@ -86,6 +97,13 @@ impl Handset {
 
     /// A key was pressed.
     pub fn press(&mut self, key: char) -> Typed {
+        if self.shown.is_empty()
+            && key.to_lowercase().eq([self.texts.key(Text::KeyNotMe)])
+            && let Some(challenge) = self.approved.take()
+        {
+            let challenge = Box::new(challenge);
+            return Typed::Report { challenge };
+        }
         let Some(shown) = self.shown.front_mut().filter(|shown| !shown.sending) else {
             return Typed::Ignored;
         };
@@ -150,7 +168,47 @@ impl Handset {
             return None;
         }
         let text = over(withdrawal.state(), withdrawal.reason());
-        Some(self.texts.get(text))
+        let words = self.texts.get(text);
+        if withdrawal.state() != ChallengeState::Approved {
+            return Some(words);
+        }
+        self.approved = Some(shown.challenge);
+        let key = self.texts.get(Text::KeyNotMe);
+        let or = self.texts.with(Text::OrNotMe, &[("key", &key)]);
+        Some(format!("{words} {or}"))
+    }
+
+    /// Something else than this phone approved a challenge, in words.
+    pub fn approved_elsewhere(&mut self, challenge: VerifiedChallenge) -> String {
+        let context = challenge.body().context.as_ref();
+        let application = context.map_or("", |context| &context.application_name);
+        let application = plain_text(application);
+        let key = self.texts.get(Text::KeyNotMe);
+        let arguments = [("application", application.as_str()), ("key", &key)];
+        let words = self.texts.with(Text::ApprovedElsewhere, &arguments);
+        self.approved = Some(challenge);
+        words
+    }
+
+    /// What happened to the account, in words.
+    #[must_use]
+    pub fn notice(&self, notice: &Notice) -> String {
+        let text = match notice.kind() {
+            NoticeKind::Unspecified => Text::NoticeUnknown,
+            NoticeKind::DeviceAdded => Text::NoticeDeviceAdded,
+            NoticeKind::DeviceRemoved => Text::NoticeDeviceRemoved,
+            NoticeKind::PhoneAdded => Text::NoticePhoneAdded,
+            NoticeKind::PhoneRemoved => Text::NoticePhoneRemoved,
+            NoticeKind::TotpAdded => Text::NoticeTotpAdded,
+            NoticeKind::TotpRemoved => Text::NoticeTotpRemoved,
+            NoticeKind::RecoveryCodesCreated => Text::NoticeRecoveryCodesCreated,
+            NoticeKind::RecoveryCodesRemoved => Text::NoticeRecoveryCodesRemoved,
+            NoticeKind::AccountLocked => Text::NoticeAccountLocked,
+            NoticeKind::AccountUnlocked => Text::NoticeAccountUnlocked,
+            NoticeKind::AccountReset => Text::NoticeAccountReset,
+        };
+        let detail = notice.arguments.first().map_or("", String::as_str);
+        self.texts.with(text, &[("detail", &plain_text(detail))])
     }
 
     /// Takes away all prompts that are not among `pending`, in words.
@@ -211,6 +269,7 @@ impl Handset {
 
 fn done(response: &RespondResponse) -> Text {
     match (response.state(), response.reason()) {
+        _ if response.revoked => Text::DoneRevoked,
         (ChallengeState::Approved, _) => Text::DoneApproved,
         (_, DecisionReason::FraudReported) => Text::DoneReported,
         (_, DecisionReason::WrongNumber) => Text::DoneWrongNumber,
@@ -291,6 +350,7 @@ mod tests {
         let approved = RespondResponse {
             state: ChallengeState::Approved.into(),
             reason: DecisionReason::UserApproved.into(),
+            revoked: false,
         };
         assert_eq!(handset.answered("c-1", &Ok(approved)), "Sign-in approved.");
         assert_eq!(handset.current().map(VerifiedChallenge::id), Some("c-2"));
@@ -327,6 +387,61 @@ mod tests {
     }
 
     #[test]
+    fn what_was_approved_without_this_phone_can_be_reported_once() {
+        let mut handset = handset();
+        let approved = withdrawal(ChallengeState::Approved, DecisionReason::UserApproved);
+        let said = handset.withdraw(&approved);
+        assert!(said.is_some_and(|said| said.ends_with("n = that wasn’t me.")));
+        // A prompt in front comes first.
+        assert!(handset.offer(challenge("c-2", 60)));
+        assert!(
+            matches!(handset.press('n'), Typed::Answer { challenge, .. } if challenge.id() == "c-2")
+        );
+        handset.keep_only(&[]);
+        let reported = RespondResponse {
+            state: ChallengeState::Denied.into(),
+            reason: DecisionReason::FraudReported.into(),
+            revoked: false,
+        };
+        handset.answered("c-2", &Ok(reported));
+        assert!(
+            matches!(handset.press('N'), Typed::Report { challenge } if challenge.id() == "c-1")
+        );
+        assert_eq!(handset.press('n'), Typed::Ignored);
+        let revoked = RespondResponse {
+            state: ChallengeState::Approved.into(),
+            reason: DecisionReason::UserApproved.into(),
+            revoked: true,
+        };
+        let said = handset.answered("c-1", &Ok(revoked));
+        assert!(said.starts_with("Reported: it wasn’t you."), "{said}");
+        let said = handset.approved_elsewhere(challenge("c-3", -60));
+        assert!(said.ends_with("n = that wasn’t me."), "{said}");
+        assert!(
+            matches!(handset.press('n'), Typed::Report { challenge } if challenge.id() == "c-3")
+        );
+    }
+
+    #[test]
+    fn notices_are_told_in_four_languages() {
+        let cases = [
+            ("en-GB", "The device Tom’s phone can now"),
+            ("nl-BE", "Het toestel Tom’s phone kan nu"),
+            ("fr-BE", "L’appareil Tom’s phone peut"),
+            ("de-BE", "Das Gerät Tom’s phone kann nun"),
+        ];
+        for (language, words) in cases {
+            let notice = Notice {
+                kind: NoticeKind::DeviceAdded.into(),
+                arguments: vec!["Tom’s\u{a0}phone".to_owned()],
+                ..Default::default()
+            };
+            let said = Handset::new(language, TimeZone::UTC).notice(&notice);
+            assert!(said.starts_with(words), "{said}");
+        }
+    }
+
+    #[test]
     fn the_users_own_answer_is_not_told_as_a_withdrawal() {
         let mut handset = handset();
         assert!(matches!(handset.press('d'), Typed::Answer { .. }));
@@ -335,6 +450,7 @@ mod tests {
         let denied = RespondResponse {
             state: ChallengeState::Denied.into(),
             reason: DecisionReason::UserDenied.into(),
+            revoked: false,
         };
         assert_eq!(handset.answered("c-1", &Ok(denied)), "Sign-in denied.");
     }

@@ -54,6 +54,7 @@ texts! {
     DoneApproved "done-approved",
     DoneDenied "done-denied",
     DoneReported "done-reported",
+    DoneRevoked "done-revoked",
     DoneWrongNumber "done-wrong-number",
     Withdrawn "withdrawn",
     WithdrawnAnswered "withdrawn-answered",
@@ -68,6 +69,20 @@ texts! {
     Removed "removed",
     NoInput "no-input",
     Goodbye "goodbye",
+    ApprovedElsewhere "approved-elsewhere",
+    OrNotMe "or-not-me",
+    NoticeUnknown "notice-unknown",
+    NoticeDeviceAdded "notice-device-added",
+    NoticeDeviceRemoved "notice-device-removed",
+    NoticePhoneAdded "notice-phone-added",
+    NoticePhoneRemoved "notice-phone-removed",
+    NoticeTotpAdded "notice-totp-added",
+    NoticeTotpRemoved "notice-totp-removed",
+    NoticeRecoveryCodesCreated "notice-recovery-codes-created",
+    NoticeRecoveryCodesRemoved "notice-recovery-codes-removed",
+    NoticeAccountLocked "notice-account-locked",
+    NoticeAccountUnlocked "notice-account-unlocked",
+    NoticeAccountReset "notice-account-reset",
 }
 
 /// The texts in one language.

@@ -202,7 +202,7 @@ impl DeviceService for Served {
         Ok(Response::new(ListPendingChallengesResponse {
             challenges: self.0.challenges.lock().clone(),
             key_successions: self.0.successions.lock().clone(),
-            server_time: None,
+            ..ListPendingChallengesResponse::default()
         }))
     }
 
@@ -220,6 +220,7 @@ impl DeviceService for Served {
         Ok(Response::new(RespondResponse {
             state: ChallengeState::Approved.into(),
             reason: DecisionReason::UserApproved.into(),
+            revoked: false,
         }))
     }
 

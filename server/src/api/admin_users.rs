@@ -14,7 +14,6 @@ use super::{
 use crate::{
     broker::{Broker, authenticators::Authenticators},
     domain::{
-        account::LockReason,
         body::timestamp,
         ids::{DeviceId, UserId},
         time::Timestamp,
@@ -32,12 +31,7 @@ fn user(known: &Authenticators, now: Timestamp) -> v1::User {
         user_id: account.user.as_str().to_owned(),
         lock: account.lock.map(|lock| v1::Lock {
             lock_time: Some(timestamp(lock.since)),
-            reason: match lock.reason {
-                LockReason::TooManyFailures => v1::LockReason::TooManyFailures,
-                LockReason::FraudReported => v1::LockReason::FraudReported,
-                LockReason::Operator => v1::LockReason::Operator,
-            }
-            .into(),
+            reason: convert::lock_reason(lock.reason).into(),
         }),
         failures: account.failures,
         next_guess_time: waiting(account.no_guess_before),

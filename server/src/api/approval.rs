@@ -192,6 +192,17 @@ impl v1::approval_service_server::ApprovalService for Approval {
         Ok(Response::new(Box::pin(stream)))
     }
 
+    type WatchEventsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let caller = caller(&request)?;
+        super::events::watch(&self.broker, caller, request.into_inner()).await
+    }
+
     async fn cancel_challenge(
         &self,
         request: Request<v1::CancelChallengeRequest>,

@@ -8,7 +8,7 @@ use crate::{
     broker::{Shown, authenticators::Authenticators, error::BrokerError},
     domain::{
         Invalid,
-        account::{Phone, RecoveryCodes, Totp},
+        account::{LockReason, Phone, RecoveryCodes, Totp},
         api_key::{ApiKey, Role},
         body::timestamp,
         challenge::{Delivery, DeliveryState, Final, Method, Reason, Road, SignedBody},
@@ -76,6 +76,7 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
         signed,
         receipt,
         browser_token,
+        revocation,
     } = shown;
     let outcome = challenge.outcome.as_ref();
     v1::Challenge {
@@ -115,6 +116,14 @@ pub(super) fn challenge(shown: Shown) -> v1::Challenge {
             .and_then(|outcome| outcome.authenticator)
             .map(|id| id.to_string())
             .unwrap_or_default(),
+        revocation: revocation.map(|revocation| v1::Revocation {
+            device_id: revocation.proof.device.to_string(),
+            revoke_time: Some(timestamp(revocation.time)),
+            signed_response: Some(v1::SignedResponse {
+                body: revocation.proof.body.into(),
+                signature: revocation.proof.signature.into(),
+            }),
+        }),
     }
 }
 
@@ -143,6 +152,14 @@ fn risk_reason(risk: Risk) -> v1::RiskReason {
         Risk::NewPlace => v1::RiskReason::NewPlace,
         Risk::RecentDenial => v1::RiskReason::RecentDenial,
         Risk::RecentFailures => v1::RiskReason::RecentFailures,
+    }
+}
+
+pub(super) fn lock_reason(reason: LockReason) -> v1::LockReason {
+    match reason {
+        LockReason::TooManyFailures => v1::LockReason::TooManyFailures,
+        LockReason::FraudReported => v1::LockReason::FraudReported,
+        LockReason::Operator => v1::LockReason::Operator,
     }
 }
 

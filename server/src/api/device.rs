@@ -1,29 +1,25 @@
 //! `DeviceService`.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use countersign_proto::{signing::PublicKey, v1};
-use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
     approval::invalid,
     auth::PeerAddress,
-    convert,
+    convert, phone_stream,
     status::{status, unauthenticated},
 };
 use crate::{
     broker::{
         Broker,
         enroll::{Registration, check_push},
-        error::BrokerError,
-        hub::{DeviceEvent, Subscription},
     },
     domain::{
         Invalid,
         body::timestamp,
-        challenge::{Final, Reason},
         device::{Device, KeyProtection},
         ids::ChallengeId,
         time::Timestamp,
@@ -104,45 +100,6 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
     })
 }
 
-fn withdrawal(challenge: ChallengeId, end: Option<(Final, Reason)>) -> v1::Withdrawal {
-    v1::Withdrawal {
-        challenge_id: challenge.to_string(),
-        state: end
-            .map_or(v1::ChallengeState::Unspecified, |(end, _)| {
-                convert::state(end)
-            })
-            .into(),
-        reason: end
-            .map_or(v1::DecisionReason::Unspecified, |(_, reason)| {
-                convert::reason(reason)
-            })
-            .into(),
-    }
-}
-
-fn event(event: DeviceEvent) -> v1::subscribe_response::Event {
-    use v1::subscribe_response::Event;
-    match event {
-        DeviceEvent::Challenge(signed) => Event::Challenge(convert::signed_challenge(&signed)),
-        DeviceEvent::Withdrawal { challenge, end } => Event::Withdrawal(withdrawal(challenge, end)),
-        DeviceEvent::KeySuccession(successions) => Event::KeyUpdate(v1::KeyUpdate {
-            key_successions: convert::successions(&successions),
-        }),
-    }
-}
-
-/// Takes care that the gauge comes down whichever way a stream ends.
-struct Counted {
-    broker: Arc<Broker>,
-    subscription: Subscription,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.broker.metrics.subscribed(-1);
-    }
-}
-
 #[tonic::async_trait]
 impl v1::device_service_server::DeviceService for Phones {
     async fn enroll(
@@ -169,55 +126,16 @@ impl v1::device_service_server::DeviceService for Phones {
         }))
     }
 
-    type SubscribeStream =
-        Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+    type SubscribeStream = phone_stream::Answers;
 
     async fn subscribe(
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let device = device(&request)?;
-        // First the stream, then the look at what is pending: nothing falls
-        // between, at worst something comes twice.
-        let subscription = self.broker.subscribe(&device).await.map_err(status)?;
-        self.broker.metrics.subscribed(1);
-        let counted = Counted {
-            broker: self.broker.clone(),
-            subscription,
-        };
-        let pending = self.broker.list_pending(&device).await.map_err(status)?;
-        let mut first: VecDeque<_> = VecDeque::new();
-        let successions = self.broker.successions();
-        if !successions.is_empty() {
-            first.push_back(event(DeviceEvent::KeySuccession(Arc::new(successions))));
-        }
-        for signed in pending {
-            first.push_back(event(DeviceEvent::Challenge(Arc::new(signed))));
-        }
-        first.push_back(v1::subscribe_response::Event::CaughtUp(v1::CaughtUp {
-            server_time: Some(timestamp(self.broker.now())),
-        }));
-        let stream = futures_util::stream::unfold(Some((first, counted)), |state| async {
-            let (mut first, mut counted) = state?;
-            let next = match first.pop_front() {
-                Some(next) => next,
-                None => {
-                    let stopping = counted.broker.stopping();
-                    let next = tokio::select! {
-                        next = counted.subscription.next() => next,
-                        () = stopping.cancelled() => {
-                            return Some((Err(status(BrokerError::Unavailable)), None));
-                        }
-                    };
-                    event(next?)
-                }
-            };
-            Some((
-                Ok(v1::SubscribeResponse { event: Some(next) }),
-                Some((first, counted)),
-            ))
-        });
-        Ok(Response::new(Box::pin(stream)))
+        let last_notice = request.get_ref().last_notice;
+        let answers = phone_stream::open(&self.broker, device, last_notice).await?;
+        Ok(Response::new(answers))
     }
 
     async fn list_pending_challenges(
@@ -226,10 +144,16 @@ impl v1::device_service_server::DeviceService for Phones {
     ) -> Result<Response<v1::ListPendingChallengesResponse>, Status> {
         let device = device(&request)?;
         let pending = self.broker.list_pending(&device).await.map_err(status)?;
+        let recent = self.broker.recent_approvals(&device).await;
+        let recent = recent.map_err(status)?;
+        let last = request.get_ref().last_notice;
+        let notices = self.broker.notices(&device, last).await.map_err(status)?;
         Ok(Response::new(v1::ListPendingChallengesResponse {
             challenges: pending.iter().map(convert::signed_challenge).collect(),
             key_successions: convert::successions(&self.broker.successions()),
             server_time: Some(timestamp(self.broker.now())),
+            recent_approvals: recent.iter().map(phone_stream::recent_approval).collect(),
+            notices: notices.iter().map(phone_stream::notice).collect(),
         }))
     }
 
@@ -242,14 +166,15 @@ impl v1::device_service_server::DeviceService for Phones {
             .into_inner()
             .response
             .ok_or_else(|| invalid(Invalid::new("response", "is required")))?;
-        let (state, reason) = self
+        let responded = self
             .broker
             .respond(&response.body, &response.signature, address)
             .await
             .map_err(status)?;
         Ok(Response::new(v1::RespondResponse {
-            state: convert::state(state).into(),
-            reason: convert::reason(reason).into(),
+            state: convert::state(responded.state).into(),
+            reason: convert::reason(responded.reason).into(),
+            revoked: responded.revoked,
         }))
     }
 

@@ -141,6 +141,9 @@ pub(super) fn status(error: BrokerError) -> Status {
             message,
             info("NO_TEXT_GATEWAY", []),
         ),
+        BrokerError::EventsGone => {
+            build(Code::FailedPrecondition, message, info("EVENTS_GONE", []))
+        }
         BrokerError::Overloaded => {
             let mut details = info("OVERLOADED", []);
             details.set_retry_info(Some(COME_BACK));

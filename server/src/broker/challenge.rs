@@ -15,7 +15,9 @@ use crate::{
         account::Account,
         body::challenge_body,
         browser::{BrowserToken, Claim, Remembering, Standing},
-        challenge::{Challenge, Delivery, DeliveryState, Event, Final, Method, Road, SignedBody},
+        challenge::{
+            Challenge, Delivery, DeliveryState, Event, Final, Method, Outcome, Road, SignedBody,
+        },
         code::{CodeOrder, Codes},
         context::SignInContext,
         device::Device,
@@ -331,6 +333,7 @@ impl Broker {
                 attempts: 0,
                 perhaps_sent: false,
                 expire_time: challenge.expire_time,
+                farewell: None,
             });
         }
         Ok(jobs)
@@ -365,13 +368,13 @@ impl Broker {
                     self.withdraw(&challenge);
                     return self.show(challenge, signed);
                 }
-                Decided::Already(challenge) => return self.show(challenge, signed),
-                Decided::PromptExpired | Decided::NotFound => {
+                Decided::Already(challenge) => return self.show_stored(challenge, signed).await,
+                Decided::PromptExpired | Decided::NotFound | Decided::Revoked { .. } => {
                     return Err(BrokerError::NotFound("challenge"));
                 }
             }
         }
-        self.show(challenge, signed)
+        self.show_stored(challenge, signed).await
     }
 
     /// Answers at the decision, or when the challenge goes on by another method
@@ -466,7 +469,9 @@ impl Broker {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
             }
-            Decided::PromptExpired | Decided::NotFound => Err(BrokerError::NotFound("challenge")),
+            Decided::PromptExpired | Decided::NotFound | Decided::Revoked { .. } => {
+                Err(BrokerError::NotFound("challenge"))
+            }
         }
     }
 
@@ -490,6 +495,28 @@ impl Broker {
             challenge,
             signed,
             receipt,
+            revocation: None,
+        })
+    }
+
+    /// The same for a challenge as it was read: what was said after its end may
+    /// be there too.
+    async fn show_stored(
+        &self,
+        challenge: Challenge,
+        signed: SignedBody,
+    ) -> Result<Shown, BrokerError> {
+        let approved = |outcome: &Outcome| outcome.state == Final::Approved;
+        let revocation = if challenge.outcome.as_ref().is_some_and(approved) {
+            let (tenant, id) = (challenge.tenant, challenge.id);
+            self.store.revocation(tenant, id).await?
+        } else {
+            None
+        };
+        let shown = self.show(challenge, signed)?;
+        Ok(Shown {
+            revocation,
+            ..shown
         })
     }
 }

@@ -9,11 +9,37 @@ use crate::{
         challenge::{Challenge, DeliveryState, Event, Final, Reason, SignedBody},
         device::{Device, PushRegistration},
         ids::ChallengeId,
+        notice::Kept,
         response::UnverifiedAnswer,
         signing_key::Succession,
+        time::Timestamp,
     },
     store::{Decided, Removed},
 };
+
+/// What a phone is told of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responded {
+    /// How the challenge ended.
+    pub state: Final,
+    /// Why.
+    pub reason: Reason,
+    /// It had been approved, and stays so; "that wasn't me" is recorded beside it.
+    pub revoked: bool,
+}
+
+impl Responded {
+    fn to(challenge: &Challenge, revoked: bool) -> Result<Self, BrokerError> {
+        let outcome = challenge.outcome.as_ref();
+        let outcome =
+            outcome.ok_or_else(|| BrokerError::Internal("decided without an outcome".into()))?;
+        Ok(Self {
+            state: outcome.state,
+            reason: outcome.reason,
+            revoked,
+        })
+    }
+}
 
 impl Broker {
     /// Takes a signed answer: the only way to an approval.
@@ -25,7 +51,7 @@ impl Broker {
         body: &[u8],
         signature: &[u8],
         address: String,
-    ) -> Result<(Final, Reason), BrokerError> {
+    ) -> Result<Responded, BrokerError> {
         let now = self.now();
         let answer = UnverifiedAnswer::parse(body, signature)?;
         let (challenge_id, device_id) = (answer.challenge, answer.device);
@@ -66,10 +92,13 @@ impl Broker {
         match decided {
             Decided::Recorded(challenge) => {
                 self.withdraw(&challenge);
-                match challenge.outcome {
-                    Some(outcome) => Ok((outcome.state, outcome.reason)),
-                    None => Err(BrokerError::Internal("decided without an outcome".into())),
+                Responded::to(&challenge, false)
+            }
+            Decided::Revoked { challenge, ended } => {
+                for other in &ended {
+                    self.withdraw(other);
                 }
+                Responded::to(&challenge, true)
             }
             Decided::Already(challenge) => Err(already_decided(&challenge)),
             Decided::Lapsed(challenge) => {
@@ -109,6 +138,26 @@ impl Broker {
             found.push(signed);
         }
         Ok(found)
+    }
+
+    /// What was approved of late without this device, which had been asked too:
+    /// newest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn recent_approvals(
+        &self,
+        device: &Device,
+    ) -> Result<Vec<(SignedBody, Timestamp)>, BrokerError> {
+        Ok(self.store.recent_approvals(device, self.now()).await?)
+    }
+
+    /// What this device is to be told of the account, beyond number `after`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn notices(&self, device: &Device, after: u64) -> Result<Vec<Kept>, BrokerError> {
+        Ok(self.store.notices(device, after, self.now()).await?)
     }
 
     /// The user sees the prompt.
@@ -244,7 +293,10 @@ impl Broker {
             .await?
         {
             Decided::Recorded(challenge) | Decided::Lapsed(challenge) => self.withdraw(&challenge),
-            Decided::Already(_) | Decided::PromptExpired | Decided::NotFound => {}
+            Decided::Already(_)
+            | Decided::PromptExpired
+            | Decided::NotFound
+            | Decided::Revoked { .. } => {}
         }
         Ok(())
     }

@@ -63,6 +63,22 @@ pub(super) fn unusable(push: &PushRegistration) -> &'static str {
     }
 }
 
+fn target(registered: &PushRegistration) -> PushTarget {
+    PushTarget {
+        gateway: match registered.gateway {
+            PushGateway::Apns => crate::delivery::PushGateway::Apns,
+            PushGateway::Fcm => crate::delivery::PushGateway::Fcm,
+        },
+        app_id: registered.app_id.clone(),
+        environment: if registered.sandbox {
+            PushEnvironment::Sandbox
+        } else {
+            PushEnvironment::Production
+        },
+        token: registered.token.clone(),
+    }
+}
+
 struct Worker {
     broker: Arc<Broker>,
     courier: Arc<dyn Courier>,
@@ -206,6 +222,9 @@ impl Worker {
     /// Tries a push, if it is still of use: what came of it, and the challenge
     /// it is about.
     async fn attempt(&self, job: &PushJob) -> Result<(PushResult, Option<Challenge>), StoreError> {
+        if job.kind == PushKind::Notice {
+            return Ok((self.attempt_notice(job).await?, None));
+        }
         let store = &self.broker.store;
         let now = self.broker.now();
         let nothing = |taken| PushResult::Finished {
@@ -225,7 +244,7 @@ impl Worker {
                 });
                 challenge.is_open(now) && !fetched
             }
-            PushKind::Withdraw => now < job.expire_time,
+            PushKind::Withdraw | PushKind::Notice => now < job.expire_time,
         };
         if !of_use {
             return Ok((nothing(job.perhaps_sent), Some(challenge)));
@@ -243,17 +262,55 @@ impl Worker {
             Ok(push) => {
                 let push = match job.kind {
                     PushKind::Prompt => self.broker.sealed(push, device.as_ref(), &signed).await?,
-                    PushKind::Withdraw => push,
+                    PushKind::Withdraw | PushKind::Notice => push,
                 };
                 let outcome = self.send(&job, &push).await;
                 let now = self.broker.now();
                 match job.kind {
                     PushKind::Prompt => judge::prompt(&job, &push, outcome, now),
-                    PushKind::Withdraw => judge::withdrawal(&job, &push, &outcome, now),
+                    PushKind::Withdraw | PushKind::Notice => {
+                        judge::withdrawal(&job, &push, &outcome, now)
+                    }
                 }
             }
         };
         Ok((result, Some(challenge)))
+    }
+
+    /// Wakes a device for a notice, perhaps one that was just removed.
+    async fn attempt_notice(&self, job: &PushJob) -> Result<PushResult, StoreError> {
+        let done = PushResult::Finished {
+            delivery: None,
+            token: TokenVerdict::Fine,
+            taken: false,
+        };
+        if self.broker.now() >= job.expire_time {
+            return Ok(done);
+        }
+        let registered = match &job.farewell {
+            Some(push) => Some(push.clone()),
+            None => {
+                let device = self.broker.store.device(job.device).await?;
+                let device = device.filter(|device| device.tenant == job.tenant);
+                device.and_then(|device| device.push)
+            }
+        };
+        let Some(registered) =
+            registered.filter(|push| push.gateway == job.gateway && !push.quarantined)
+        else {
+            return Ok(done);
+        };
+        let notice_id = job.challenge.to_string();
+        let push = Push {
+            push_id: uuid::Uuid::from_bytes(*job.id.as_bytes()),
+            collapse_id: notice_id.clone(),
+            target: target(&registered),
+            expire_at_ms: job.expire_time.as_millis(),
+            content: Content::Notice { notice_id },
+        };
+        let outcome = self.send(job, &push).await;
+        let now = self.broker.now();
+        Ok(judge::withdrawal(job, &push, &outcome, now))
     }
 
     async fn send(&self, job: &PushJob, push: &Push) -> Outcome {
@@ -262,6 +319,7 @@ impl Worker {
         let kind = match job.kind {
             PushKind::Prompt => "prompt",
             PushKind::Withdraw => "withdraw",
+            PushKind::Notice => "notice",
         };
         self.broker.metrics.pushed(
             push.target.gateway.name(),
@@ -292,23 +350,14 @@ impl Worker {
         Ok(Push {
             push_id: uuid::Uuid::from_bytes(*job.id.as_bytes()),
             collapse_id: challenge.collapse_id.clone(),
-            target: PushTarget {
-                gateway: match registered.gateway {
-                    PushGateway::Apns => crate::delivery::PushGateway::Apns,
-                    PushGateway::Fcm => crate::delivery::PushGateway::Fcm,
-                },
-                app_id: registered.app_id.clone(),
-                environment: if registered.sandbox {
-                    PushEnvironment::Sandbox
-                } else {
-                    PushEnvironment::Production
-                },
-                token: registered.token.clone(),
-            },
+            target: target(registered),
             expire_at_ms: job.expire_time.as_millis(),
             content: match job.kind {
                 PushKind::Prompt => Content::WakeUp { challenge_id },
                 PushKind::Withdraw => Content::Withdraw { challenge_id },
+                PushKind::Notice => Content::Notice {
+                    notice_id: challenge_id,
+                },
             },
         })
     }

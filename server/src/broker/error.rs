@@ -108,6 +108,9 @@ pub enum BrokerError {
         /// When it ends at the latest.
         retry_after: Duration,
     },
+    /// The events from this place on are not all there, or the place is not known.
+    #[error("the events after this place are gone")]
+    EventsGone,
     /// Too much at once.
     #[error("the broker has too much to do")]
     Overloaded,

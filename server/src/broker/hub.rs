@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     challenge::{Final, Reason, SignedBody},
-    ids::{ChallengeId, DeviceId, EnrollmentId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId},
     signing_key::Succession,
 };
 
@@ -141,6 +141,8 @@ pub enum DeviceEvent {
         /// How it ended; none: it goes on without this device.
         end: Option<(Final, Reason)>,
     },
+    /// There is a notice, to be read from the store.
+    Notices,
     /// A new signing key of the broker.
     KeySuccession(Arc<Vec<Succession>>),
 }
@@ -195,6 +197,8 @@ impl Drop for Subscription {
 pub struct Hub {
     pub(super) challenges: Topics<ChallengeId>,
     pub(super) enrollments: Topics<EnrollmentId>,
+    /// Events of an organisation.
+    pub(super) events: Topics<TenantId>,
     streams: Streams,
     /// Cancelled when the broker stops taking work: waiting calls end.
     pub(super) stopping: CancellationToken,
@@ -205,6 +209,7 @@ impl Hub {
         Arc::new(Self {
             challenges: Topics::new(),
             enrollments: Topics::new(),
+            events: Topics::new(),
             streams: Streams {
                 open: Sharded::new(),
                 next: 0.into(),

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod dispatch;
 pub mod enroll;
 pub mod error;
+pub mod events;
 pub mod expire;
 pub mod hub;
 pub mod keyring;
@@ -37,6 +38,7 @@ use crate::{
         audit::By,
         browser::BrowserToken,
         challenge::{Challenge, SignedBody},
+        revocation::Revocation,
         time::Timestamp,
     },
     metrics::Metrics,
@@ -106,13 +108,16 @@ impl Broker {
             Hint::Expiry(at) => listening.expiry.at(at),
             Hint::Outbox(crate::domain::device::PushGateway::Apns) => listening.apns.notify_one(),
             Hint::Outbox(crate::domain::device::PushGateway::Fcm) => listening.fcm.notify_one(),
+            Hint::Notices(device) => told.send(device, &DeviceEvent::Notices),
             Hint::Texts => listening.texts.notify_one(),
             Hint::Fallback(at) => listening.fallback.at(at),
+            Hint::Events(tenant) => told.events.tell(tenant),
             Hint::Audit(sequence) => listening.audit.tell(sequence),
             Hint::Resync => {
                 listening.audit.resync();
                 told.challenges.tell_all();
                 told.enrollments.tell_all();
+                told.events.tell_all();
                 listening.expiry.at(Timestamp::default());
                 listening.apns.notify_one();
                 listening.fcm.notify_one();
@@ -225,6 +230,8 @@ pub struct Shown {
     pub receipt: String,
     /// For the browser to be remembered by, in the first minutes.
     pub browser_token: Option<BrowserToken>,
+    /// "That wasn't me", said after it was approved.
+    pub revocation: Option<Revocation>,
 }
 
 /// Who calls on behalf of an organisation.

@@ -326,5 +326,6 @@ fn spoken(notice: &Notice) -> texts::Notice {
         Notice::RecoveryCodesRemoved => texts::Notice::RecoveryCodesRemoved,
         Notice::AccountLocked => texts::Notice::AccountLocked,
         Notice::AccountReset => texts::Notice::AccountReset,
+        Notice::AccountUnlocked => texts::Notice::AccountUnlocked,
     }
 }

@@ -73,8 +73,12 @@ impl<C: Client> Lane<C> {
         let left_ms = push.expire_at_ms.saturating_sub((self.now)());
         match push.content {
             Content::Withdraw { .. } => Some(ATTEMPT_LIMIT),
-            Content::WakeUp { .. } | Content::Sealed { .. } if left_ms == 0 => None,
-            Content::WakeUp { .. } | Content::Sealed { .. } => {
+            Content::WakeUp { .. } | Content::Sealed { .. } | Content::Notice { .. }
+                if left_ms == 0 =>
+            {
+                None
+            }
+            Content::WakeUp { .. } | Content::Sealed { .. } | Content::Notice { .. } => {
                 Some(Duration::from_millis(left_ms).min(ATTEMPT_LIMIT))
             }
         }

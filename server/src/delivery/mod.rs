@@ -153,6 +153,11 @@ pub enum Content {
         /// The challenge that needs no answer any more.
         challenge_id: String,
     },
+    /// "Something happened to the account: come and look."
+    Notice {
+        /// Random: it says nothing of what, or of whom.
+        notice_id: String,
+    },
 }
 
 impl fmt::Debug for Content {
@@ -173,6 +178,10 @@ impl fmt::Debug for Content {
             Self::Withdraw { challenge_id } => f
                 .debug_struct("Withdraw")
                 .field("challenge_id", challenge_id)
+                .finish(),
+            Self::Notice { notice_id } => f
+                .debug_struct("Notice")
+                .field("notice_id", notice_id)
                 .finish(),
         }
     }

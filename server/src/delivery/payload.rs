@@ -1,7 +1,7 @@
 //! The bodies that go through Apple and Google.
 //!
 //! Nothing about user, organisation, address or place stands in them: a
-//! challenge id, and at most a ciphertext.
+//! challenge id or a random one, and at most a ciphertext.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -39,6 +39,9 @@ fn countersign(content: &Content) -> Value {
         Content::Withdraw { challenge_id } => {
             json!({"v": VERSION, "t": "withdraw", "id": challenge_id})
         }
+        Content::Notice { notice_id } => {
+            json!({"v": VERSION, "t": "notice", "id": notice_id})
+        }
     }
 }
 
@@ -66,6 +69,14 @@ pub(super) fn apns(content: &Content) -> Vec<u8> {
             "interruption-level": "passive",
             "mutable-content": 1,
         }),
+        Content::Notice { .. } => json!({
+            "alert": {
+                "title-loc-key": "ACCOUNT_NOTICE_TITLE",
+                "loc-key": "ACCOUNT_NOTICE_BODY",
+            },
+            "sound": "default",
+            "mutable-content": 1,
+        }),
     };
     json!({"aps": aps, "countersign": countersign(content)})
         .to_string()
@@ -77,7 +88,7 @@ pub(super) fn apns(content: &Content) -> Vec<u8> {
 pub(super) fn fcm(push: &Push, now_ms: u64) -> Vec<u8> {
     let ttl_s = (push.expire_at_ms.saturating_sub(now_ms) / 1000).min(MAX_TTL_S);
     let priority = match push.content {
-        Content::WakeUp { .. } | Content::Sealed { .. } => "HIGH",
+        Content::WakeUp { .. } | Content::Sealed { .. } | Content::Notice { .. } => "HIGH",
         Content::Withdraw { .. } => "NORMAL",
     };
     json!({"message": {
@@ -153,6 +164,30 @@ mod tests {
             "countersign": {"v": 1, "t": "challenge", "id": "ch"},
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_notice_says_that_there_is_one_and_no_more() {
+        let notice_id = "n-1".to_owned();
+        let content = Content::Notice { notice_id };
+        let own = json!({"v": 1, "t": "notice", "id": "n-1"});
+        let body: Value = serde_json::from_slice(&apns(&content)).unwrap();
+        let expected = json!({
+            "aps": {
+                "alert": {
+                    "title-loc-key": "ACCOUNT_NOTICE_TITLE",
+                    "loc-key": "ACCOUNT_NOTICE_BODY",
+                },
+                "sound": "default",
+                "mutable-content": 1,
+            },
+            "countersign": own,
+        });
+        assert_eq!(body, expected);
+        let body = fcm(&push(PushGateway::Fcm, content), 1_000);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let data = &body["message"]["data"];
+        assert_eq!(*data, json!({"countersign": own.to_string()}));
     }
 
     #[test]

@@ -428,6 +428,22 @@ impl Account {
         self.lock.take().is_some()
     }
 
+    /// "That wasn't me".
+    fn note_report(&mut self, rules: &Policy, now: Timestamp) {
+        self.no_code_before = now.after(rules.fatigue.denial_cool_off);
+        self.last_denial = Some(now);
+        if rules.fatigue.on_report == policy::OnReport::Lock {
+            self.lock_for(LockReason::FraudReported, now);
+        }
+    }
+
+    /// Takes note of "that wasn't me", said of a challenge that had been approved:
+    /// where it came from is not known as the user's any more.
+    pub fn note_revocation(&mut self, origin: Origin, rules: &Policy, now: Timestamp) {
+        self.origins.retain(|known| *known != origin);
+        self.note_report(rules, now);
+    }
+
     /// Takes note of how a challenge of the user ended. Whether that changed
     /// anything.
     pub fn note_end(&mut self, outcome: &Outcome, rules: &Policy, now: Timestamp) -> bool {
@@ -443,13 +459,7 @@ impl Account {
                 self.no_code_before = now.after(rules.fatigue.denial_cool_off);
                 self.last_denial = Some(now);
             }
-            (Final::Denied, Reason::FraudReported) => {
-                self.no_code_before = now.after(rules.fatigue.denial_cool_off);
-                self.last_denial = Some(now);
-                if rules.fatigue.on_report == policy::OnReport::Lock {
-                    self.lock_for(LockReason::FraudReported, now);
-                }
-            }
+            (Final::Denied, Reason::FraudReported) => self.note_report(rules, now),
             (Final::Approved | Final::Denied | Final::Expired | Final::Cancelled, _) => {}
         }
         before != counted(self)

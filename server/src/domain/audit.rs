@@ -58,6 +58,10 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "the challenge's id; the way of answering",
     ),
     (
+        "challenge.revoked",
+        "the challenge's id; the device that said so",
+    ),
+    (
         "challenges.removed",
         "how many left by age; the time before which they were decided",
     ),

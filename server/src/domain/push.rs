@@ -1,7 +1,7 @@
 //! Pushes intended: entries of the durable outbox.
 
 use super::{
-    device::PushGateway,
+    device::{PushGateway, PushRegistration},
     ids::{ChallengeId, DeviceId, PushId, TenantId},
     time::Timestamp,
 };
@@ -13,6 +13,8 @@ pub enum PushKind {
     Prompt,
     /// Take it away.
     Withdraw,
+    /// Come and look: something happened to the account.
+    Notice,
 }
 
 /// A push intended: stored before it is tried, and tried under one id for ever.
@@ -28,7 +30,7 @@ pub struct PushJob {
     pub kind: PushKind,
     /// Of which organisation.
     pub tenant: TenantId,
-    /// About which challenge.
+    /// About which challenge; of a notice: its id.
     pub challenge: ChallengeId,
     /// To which device.
     pub device: DeviceId,
@@ -38,4 +40,6 @@ pub struct PushJob {
     pub perhaps_sent: bool,
     /// Of no use after this.
     pub expire_time: Timestamp,
+    /// Of a device that is gone: where it was reached.
+    pub farewell: Option<PushRegistration>,
 }

@@ -41,6 +41,48 @@ pub enum Notice {
     AccountLocked,
     /// The service desk took all authenticators away.
     AccountReset,
+    /// The account was unlocked.
+    AccountUnlocked,
+}
+
+impl Notice {
+    /// What stands in its sentence: a name, or a masked number.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::DeviceAdded(detail)
+            | Self::DeviceRemoved(detail)
+            | Self::PhoneAdded(detail)
+            | Self::PhoneRemoved(detail) => Some(detail),
+            Self::TotpAdded
+            | Self::TotpRemoved
+            | Self::RecoveryCodesCreated
+            | Self::RecoveryCodesRemoved
+            | Self::AccountLocked
+            | Self::AccountReset
+            | Self::AccountUnlocked => None,
+        }
+    }
+
+    /// The same with at most `bytes` of detail.
+    #[must_use]
+    pub fn shortened(&self, bytes: usize) -> Self {
+        let mut short = self.clone();
+        match &mut short {
+            Self::DeviceAdded(detail)
+            | Self::DeviceRemoved(detail)
+            | Self::PhoneAdded(detail)
+            | Self::PhoneRemoved(detail) => detail.truncate(detail.floor_char_boundary(bytes)),
+            Self::TotpAdded
+            | Self::TotpRemoved
+            | Self::RecoveryCodesCreated
+            | Self::RecoveryCodesRemoved
+            | Self::AccountLocked
+            | Self::AccountReset
+            | Self::AccountUnlocked => {}
+        }
+        short
+    }
 }
 
 /// A text intended: stored before it is tried.

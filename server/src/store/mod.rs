@@ -24,8 +24,10 @@ use crate::domain::{
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
     ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    notice::Kept,
     policy::{PendingLimit, Policy},
     push::PushJob,
+    revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
     text::TextJob,
@@ -59,12 +61,16 @@ pub enum Hint {
     Enrollment(EnrollmentId),
     /// The outbox of a gateway has something new.
     Outbox(PushGateway),
+    /// There is a notice for this device.
+    Notices(DeviceId),
     /// The outbox of text messages has something new.
     Texts,
     /// A challenge ends by itself at this time.
     Expiry(Timestamp),
     /// A challenge turns into a text message at this time.
     Fallback(Timestamp),
+    /// Something happened in an organisation that its identity providers are told of.
+    Events(TenantId),
     /// The audit trail has this entry, and perhaps more.
     Audit(u64),
     /// Hints may have been lost: read everything again.
@@ -93,6 +99,18 @@ pub struct NewChallenge {
     pub browser: Option<Claim>,
     /// Who asked.
     pub by: By,
+}
+
+/// Events of an organisation by one writer, and where its chain stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The last entry that has left by age; 0: none has.
+    pub left: u64,
+    /// The last entry.
+    pub sequence: u64,
+    /// The events asked for. With less than the limit, there is none after them
+    /// up to `sequence`.
+    pub entries: Vec<ChainedEntry>,
 }
 
 /// What became of a new challenge.
@@ -132,6 +150,15 @@ pub enum Decided {
     NotFound,
     /// Too late for an approval on a phone; a code may still decide.
     PromptExpired,
+    /// Approved before, and that stays; the device's "that wasn't me" is recorded
+    /// beside it, as it may have been before.
+    Revoked {
+        /// As it is.
+        challenge: Challenge,
+        /// The user's challenges that ended with this step, because the account
+        /// was locked.
+        ended: Vec<Challenge>,
+    },
 }
 
 /// A challenge to go on by another way.
@@ -583,6 +610,36 @@ pub trait Store: Send + Sync {
         from: u64,
         limit: usize,
     ) -> Result<Vec<ChainedEntry>, StoreError>;
+    /// Up to `limit` entries of a writer after `after` that are events of this
+    /// organisation (see [`crate::domain::event`]), in order.
+    async fn events_after(
+        &self,
+        tenant: TenantId,
+        writer: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Happened, StoreError>;
+    /// "That wasn't me" of an approved challenge, if it was said.
+    async fn revocation(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<Revocation>, StoreError>;
+    /// What was approved of late, though not by `device`, which had been asked
+    /// too: newest first, with the time of the decision.
+    async fn recent_approvals(
+        &self,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<Vec<(SignedBody, Timestamp)>, StoreError>;
+    /// What `device` is to be told of the account, beyond number `after`, oldest
+    /// first.
+    async fn notices(
+        &self,
+        device: &Device,
+        after: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, StoreError>;
     /// Up to `limit` signed heads of a writer from that of `from` on, in order:
     /// those of entries that are there, and that of the last that has left.
     async fn audit_heads(

@@ -191,7 +191,8 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         | ("ListTenants" | "ListAuditEntries", "page_token", "empty")
         | ("ListAuditEntries" | "WatchAudit" | "ExportAudit", "tenant_id", "empty")
         | ("ListAuditEntries", "action" | "object" | "user_id", "empty")
-        | ("WatchAudit", "resume_token", "empty")
+        | ("WatchAudit" | "WatchEvents", "resume_token", "empty")
+        | ("Subscribe" | "ListPendingChallenges", "last_notice", _)
         | ("CreateApiKey", "display_name", "empty")
         | ("ListApiKeys", "tenant_id", "empty")
         | (

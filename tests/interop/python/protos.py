@@ -11,7 +11,7 @@ import tempfile
 from grpc_tools import protoc
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-NAMES = ("challenge", "approval", "enrollment", "device", "audit", "admin")
+NAMES = ("challenge", "event", "approval", "enrollment", "device", "audit", "admin")
 
 
 def _compile() -> None:
@@ -34,6 +34,7 @@ def _compile() -> None:
 _compile()
 
 challenge = importlib.import_module("countersign.v1.challenge_pb2")
+event = importlib.import_module("countersign.v1.event_pb2")
 approval = importlib.import_module("countersign.v1.approval_pb2")
 approval_grpc = importlib.import_module("countersign.v1.approval_pb2_grpc")
 enrollment = importlib.import_module("countersign.v1.enrollment_pb2")

@@ -10,6 +10,7 @@ import types
 
 import calls
 import decisions
+import events
 import rotation
 import service
 from broker import Broker
@@ -17,7 +18,7 @@ from checks import run
 from identity_provider import IdentityProvider
 
 # Importing them registers their scenarios.
-SCENARIO_MODULES = (calls, decisions, rotation, service)
+SCENARIO_MODULES = (calls, decisions, events, rotation, service)
 
 
 def prepare(broker: Broker) -> types.SimpleNamespace:

@@ -162,6 +162,17 @@ impl InHand {
         match typed {
             Typed::Ignored => return Ok(false),
             Typed::Redraw => {}
+            Typed::Report { challenge } => {
+                let (phone, answers) = (self.phone.clone(), self.sender.clone());
+                tokio::spawn(async move {
+                    let answered = Event::Answered {
+                        result: phone.report_later(&challenge).await,
+                        challenge_id: challenge.id().to_owned(),
+                    };
+                    // The user may have left meanwhile.
+                    drop(answers.send(answered).await);
+                });
+            }
             Typed::Answer { challenge, answer } => {
                 let (phone, answers) = (self.phone.clone(), self.sender.clone());
                 tokio::spawn(async move {
@@ -192,6 +203,10 @@ impl InHand {
                 let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
                 self.handset.keep_only(&ids)
             }
+            Feed::ApprovedElsewhere(approval) => {
+                vec![self.handset.approved_elsewhere(approval.challenge)]
+            }
+            Feed::Notice(notice) => vec![self.handset.notice(&notice)],
             Feed::Untrusted(PhoneError::Expired) | Feed::Removed => Vec::new(),
             Feed::Untrusted(error) => {
                 let words = self.texts().get(Text::Untrusted);

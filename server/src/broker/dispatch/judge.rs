@@ -77,8 +77,8 @@ pub(super) fn prompt(job: &PushJob, push: &Push, outcome: Outcome, now: Timestam
     }
 }
 
-/// A try of a withdrawal. One that fails is tried once more; the prompt expires
-/// by itself.
+/// A try of a withdrawal, or of a wake-up for a notice. One that fails is tried
+/// once more: the prompt expires by itself, and the notice is there to be read.
 pub(super) fn withdrawal(
     job: &PushJob,
     push: &Push,

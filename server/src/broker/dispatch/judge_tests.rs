@@ -23,6 +23,7 @@ fn job(attempts: u32, perhaps_sent: bool) -> PushJob {
         attempts,
         perhaps_sent,
         expire_time: Timestamp::from_millis(NOW + 60_000),
+        farewell: None,
     }
 }
 

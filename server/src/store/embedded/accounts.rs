@@ -6,7 +6,9 @@ use super::{
     audit::note_of,
     browsers,
     challenges::{self, Times},
-    codes, keys, registration, rows, texts,
+    codes, keys,
+    notices::{self, About},
+    registration, rows, texts,
 };
 use crate::{
     domain::{
@@ -15,6 +17,7 @@ use crate::{
         browser::Forgetting,
         challenge::{Challenge, Event, Verdict},
         code::CodeOrder,
+        event,
         ids::{AuthenticatorId, ChallengeId, TenantId, UserId},
         policy::Policy,
         tenant::Tenant,
@@ -118,6 +121,8 @@ pub(super) fn was_locked(
     browsers::forget(tx, account.tenant, user, why, doing.now, doing.by)?;
     let notice = Notice::AccountLocked;
     texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now)?;
+    let whose = (account.tenant, user);
+    notices::tell(tx, hints, whose, &About::account(&notice), doing.now)?;
     let met = tell_pending(tx, hints, account.tenant, user, doing, |_| {
         Some(Event::LockOut)
     })?;
@@ -159,13 +164,13 @@ pub(super) fn change(
         }
     }
     save(tx, &account);
-    let mut devices = Vec::new();
+    let mut gone = Vec::new();
     let mut met = Met::default();
     let newly_locked = before.lock.is_none() && account.lock.is_some();
     if newly_locked {
         met.ended = was_locked(tx, hints, &account, &rules, doing)?;
     }
-    note_event(tx, &account, event, doing)?;
+    note_event(tx, &before, &account, event, doing)?;
     let forgetting = match event {
         AccountEvent::PhoneRemoved(_) | AccountEvent::TotpRemoved(_) => {
             Some(Forgetting::AuthenticatorRemoved)
@@ -186,7 +191,7 @@ pub(super) fn change(
         AccountEvent::Reset => {
             for device in registration::devices_of(tx, tenant, user)? {
                 registration::drop_device(tx, &device, now, doing.by)?;
-                devices.push(device.id);
+                gone.push(device);
             }
             met = tell_pending(tx, hints, tenant, user, doing, |_| Some(Event::NothingLeft))?;
         }
@@ -199,13 +204,19 @@ pub(super) fn change(
             .filter(|phone| account.phone(phone.id).is_none())
             .collect();
         texts::notify(tx, hints, &account, &rules, &notice, except, &removed, now)?;
+        let about = About {
+            notice: &notice,
+            device: None,
+            gone: &gone,
+        };
+        notices::tell(tx, hints, (tenant, user), &about, now)?;
     }
     Ok(AccountChanged::Done {
         account: Box::new(account),
         event,
         ended: met.ended,
         dropped: met.dropped,
-        devices,
+        devices: gone.iter().map(|device| device.id).collect(),
         range_alarm,
     })
 }
@@ -273,24 +284,35 @@ fn refused(
 
 fn note_event(
     tx: &mut Tx<'_>,
+    before: &Account,
     account: &Account,
     event: AccountEvent,
     doing: Doing<'_>,
 ) -> Result<(), StoreError> {
     let user = account.user.as_str();
+    let removed = |id| {
+        if proven(before, id) {
+            ""
+        } else {
+            event::UNCONFIRMED
+        }
+    };
     let masked = |id| account.phone(id).map_or("", |phone| phone.masked.as_str());
     let snoozes;
     let (action, object, outcome) = match event {
         AccountEvent::PhoneAdded(id) => ("phone.added", id.to_string(), masked(id)),
         AccountEvent::PhoneConfirmed(id) => ("phone.confirmed", id.to_string(), masked(id)),
-        AccountEvent::PhoneRemoved(id) => ("phone.removed", id.to_string(), ""),
+        AccountEvent::PhoneRemoved(id) => ("phone.removed", id.to_string(), removed(id)),
         AccountEvent::TotpAdded(id) => ("totp.added", id.to_string(), ""),
         AccountEvent::TotpConfirmed(id) => ("totp.confirmed", id.to_string(), ""),
-        AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), ""),
+        AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), removed(id)),
         AccountEvent::RecoveryCodesCreated(id) => ("recovery_codes.created", id.to_string(), ""),
         AccountEvent::RecoveryCodesRemoved(id) => ("recovery_codes.removed", id.to_string(), ""),
         // Told of where it happens, whoever locks; a lock on a lock is nothing.
         AccountEvent::Locked(_) => return Ok(()),
+        AccountEvent::Unlocked if before.lock.is_none() => {
+            ("account.unlocked", user.to_owned(), event::WAS_NOT_LOCKED)
+        }
         AccountEvent::Unlocked => ("account.unlocked", user.to_owned(), ""),
         AccountEvent::Reset => ("account.reset", user.to_owned(), ""),
         AccountEvent::Snoozed(left) => {
@@ -304,18 +326,20 @@ fn note_event(
     note_of(tx, doing.now, whose, doing.by, action, object, outcome)
 }
 
+/// Whether a number or an app was ever confirmed.
+fn proven(account: &Account, id: AuthenticatorId) -> bool {
+    let phone = account.phone(id);
+    phone.is_some_and(|phone| phone.confirming.is_none())
+        || account
+            .totps
+            .iter()
+            .any(|totp| totp.id == id && totp.confirmed)
+}
+
 /// What the user is told of it, and which number need not be told. What was
 /// never confirmed comes and goes unnoticed.
 fn notice(event: AccountEvent, before: &Account) -> Option<(Notice, Option<AuthenticatorId>)> {
-    let proven = |id| {
-        before
-            .phone(id)
-            .is_some_and(|phone| phone.confirming.is_none())
-            || before
-                .totps
-                .iter()
-                .any(|totp| totp.id == id && totp.confirmed)
-    };
+    let proven = |id| proven(before, id);
     let masked = |id| {
         before
             .phone(id)
@@ -330,10 +354,13 @@ fn notice(event: AccountEvent, before: &Account) -> Option<(Notice, Option<Authe
         AccountEvent::RecoveryCodesCreated(_) => Some((Notice::RecoveryCodesCreated, None)),
         AccountEvent::RecoveryCodesRemoved(_) => Some((Notice::RecoveryCodesRemoved, None)),
         AccountEvent::Reset => Some((Notice::AccountReset, None)),
+        AccountEvent::Unlocked => before
+            .lock
+            .is_some()
+            .then_some((Notice::AccountUnlocked, None)),
         AccountEvent::PhoneAdded(_)
         | AccountEvent::TotpAdded(_)
         | AccountEvent::Locked(_)
-        | AccountEvent::Unlocked
         | AccountEvent::Snoozed(_)
         | AccountEvent::Listed(_) => None,
     }

@@ -6,7 +6,7 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    browsers, codes, keys, outbox, retention, rows,
+    browsers, codes, keys, outbox, retention, revocations, rows,
 };
 use crate::{
     domain::{
@@ -319,6 +319,7 @@ pub(super) fn settle(
     ));
     index(tx, hints, was, challenge);
     note_decision(tx, challenge, outcome, now, by)?;
+    revocations::approved(tx, challenge, now)?;
     for delivery in &challenge.deliveries {
         if let Road::Push(gateway) = delivery.road
             && delivery.pushed
@@ -388,6 +389,16 @@ pub(super) fn decide(
             }
             _ => return Ok(Decided::NotFound),
         }
+    }
+    if let Event::Answer(answer) = &event
+        && challenge.is_revoked_by(answer, now)
+    {
+        let doing = Doing {
+            now,
+            receipt_key_id,
+            by,
+        };
+        return revocations::revoke(tx, hints, challenge, answer, doing);
     }
     let was = Times::of(&challenge);
     let changes = matches!(event, Event::DeviceGone(_));

@@ -33,6 +33,10 @@ const FALLBACK: u8 = b'F';
 const TEXTS: u8 = b'X';
 const METER: u8 = b'M';
 const BROWSER: u8 = b'W';
+const EVENT: u8 = b'N';
+const REVOCATION: u8 = b'r';
+const APPROVALS_OF: u8 = b'L';
+const NOTICES_OF: u8 = b'n';
 const AUDIT: u8 = b'A';
 const AUDIT_HEAD: u8 = b'a';
 const SIGNED_HEAD: u8 = b'H';
@@ -269,6 +273,44 @@ pub(super) fn parse_outbox(key: &[u8]) -> Option<(Timestamp, PushId)> {
         Timestamp::from_millis(u64::from_be_bytes(*due)),
         PushId::from_bytes(*id),
     ))
+}
+
+/// Says that an entry of the audit trail is an event of this organisation.
+pub(super) fn event(tenant: TenantId, writer: u64, sequence: u64) -> Vec<u8> {
+    key(
+        EVENT,
+        &[
+            tenant.as_bytes(),
+            &writer.to_be_bytes(),
+            &sequence.to_be_bytes(),
+        ],
+    )
+}
+
+pub(super) fn events_of(tenant: TenantId, writer: u64) -> Vec<u8> {
+    key(EVENT, &[tenant.as_bytes(), &writer.to_be_bytes()])
+}
+
+pub(super) fn events() -> Vec<u8> {
+    key(EVENT, &[])
+}
+
+/// The organisation in an [`event`] key.
+pub(super) fn tenant_of_event(key: &[u8]) -> Option<TenantId> {
+    let (id, _) = key.get(1..)?.split_first_chunk::<16>()?;
+    Some(TenantId::from_bytes(*id))
+}
+
+pub(super) fn revocation(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(REVOCATION, &[tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(APPROVALS_OF, &[tenant.as_bytes(), &user.digest()])
+}
+
+pub(super) fn notices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+    key(NOTICES_OF, &[tenant.as_bytes(), &user.digest()])
 }
 
 pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {

@@ -6,13 +6,16 @@ mod browsers;
 mod challenges;
 mod claims;
 mod codes;
+mod events;
 mod expiry;
 mod installation;
 mod keys;
+mod notices;
 mod outbox;
 mod record;
 mod registration;
 mod retention;
+mod revocations;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -28,7 +31,7 @@ use async_trait::async_trait;
 use claims::Claims;
 
 use super::{
-    AccountChanged, Created, Decided, GoOn, Guessed, Hint, Left, Listener, NewChallenge,
+    AccountChanged, Created, Decided, GoOn, Guessed, Happened, Hint, Left, Listener, NewChallenge,
     PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
@@ -44,8 +47,10 @@ use crate::domain::{
         AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId,
         UserId,
     },
+    notice::Kept,
     policy::Policy,
     push::PushJob,
+    revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
     text::TextJob,
@@ -607,6 +612,45 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<ChainedEntry>, StoreError> {
         read!(self, |rows| audit::page(rows, writer, from, limit))
+    }
+
+    async fn events_after(
+        &self,
+        tenant: TenantId,
+        writer: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Happened, StoreError> {
+        read!(self, |rows| events::after(
+            rows, tenant, writer, after, limit
+        ))
+    }
+
+    async fn revocation(
+        &self,
+        tenant: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<Revocation>, StoreError> {
+        read!(self, |rows| rows::load(rows, &keys::revocation(tenant, id)))
+    }
+
+    async fn recent_approvals(
+        &self,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<Vec<(SignedBody, Timestamp)>, StoreError> {
+        let device = device.clone();
+        read!(self, |rows| revocations::recent(rows, &device, now))
+    }
+
+    async fn notices(
+        &self,
+        device: &Device,
+        after: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, StoreError> {
+        let device = device.clone();
+        read!(self, |rows| notices::for_device(rows, &device, after, now))
     }
 
     async fn audit_heads(

@@ -67,6 +67,7 @@ pub(super) fn withdraw(
             attempts: 0,
             perhaps_sent: false,
             expire_time: now.after(WITHDRAWAL_LIFETIME),
+            farewell: None,
         },
     );
 }
@@ -110,7 +111,7 @@ pub(super) fn finish(
                     let state = delivery.as_ref();
                     finish_prompt(tx, hints, job, state, *taken, unheard, now)
                 }
-                PushKind::Withdraw => Ok(None),
+                PushKind::Withdraw | PushKind::Notice => Ok(None),
             }
         }
     }

@@ -4,7 +4,9 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    browsers, keys, retention, rows, texts,
+    browsers, keys,
+    notices::{self, About},
+    retention, rows, texts,
 };
 use crate::{
     domain::{
@@ -159,7 +161,11 @@ pub(super) fn redeem(
         hints,
         device.tenant,
         &device.user,
-        Notice::DeviceAdded(device.display_name.clone()),
+        &About {
+            notice: &Notice::DeviceAdded(device.display_name.clone()),
+            device: Some(device.id),
+            gone: &[],
+        },
         now,
     )?;
     Ok(Redeemed::Registered {
@@ -216,7 +222,11 @@ pub(super) fn remove_device(
         hints,
         tenant,
         user,
-        Notice::DeviceRemoved(device.display_name.clone()),
+        &About {
+            notice: &Notice::DeviceRemoved(device.display_name.clone()),
+            device: None,
+            gone: std::slice::from_ref(&device),
+        },
         now,
     )?;
     Ok(Removed::Done {
@@ -238,19 +248,20 @@ pub(super) fn drop_device(
     note_of(tx, now, whose, by, "device.removed", device.id, "")
 }
 
-/// Tells the user's numbers of a device that came or went.
+/// Tells the user's numbers and devices of a device that came or went.
 fn notify(
     tx: &mut Tx<'_>,
     hints: &Hints,
     tenant: TenantId,
     user: &UserId,
-    notice: Notice,
+    about: &About<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    notices::tell(tx, hints, (tenant, user), about, now)?;
     let account = accounts::load(tx, tenant, user)?;
     if !account.phones.is_empty() {
         let rules = accounts::rules(tx, tenant)?;
-        texts::notify(tx, hints, &account, &rules, &notice, None, &[], now)?;
+        texts::notify(tx, hints, &account, &rules, about.notice, None, &[], now)?;
     }
     Ok(())
 }

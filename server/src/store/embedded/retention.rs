@@ -5,7 +5,7 @@
 //! that a step looks at nothing that is to stay. What was written before there
 //! was such an index gets its rows by [`index_step`], once.
 
-use super::{Hints, audit, keys, rows};
+use super::{Hints, audit, events, keys, revocations, rows};
 use crate::{
     domain::{
         audit::{By, ChainedEntry, SignedHead, Told},
@@ -104,7 +104,11 @@ pub(super) fn remove_challenges(
 fn remove_challenge(tx: &mut Tx<'_>, tenant: TenantId, id: ChallengeId) -> bool {
     let key = keys::challenge(tenant, id);
     match rows::load::<Challenge>(tx, &key) {
-        Ok(Some(challenge)) if challenge.outcome.is_some() => {}
+        Ok(Some(challenge)) if challenge.outcome.is_some() => {
+            if let Err(error) = revocations::forget(tx, &challenge) {
+                tracing::error!(%error, challenge = %id, "approvals of a user can't be read");
+            }
+        }
         Ok(Some(_)) => {
             tracing::error!(challenge = %id, "a pending challenge is indexed as decided: it stays");
             return false;
@@ -178,9 +182,16 @@ pub(super) fn remove_audit(
 ) -> Result<Left, StoreError> {
     let mut marks = audit::marks(tx, writer)?;
     let mut count = 0_usize;
-    for (key, _) in tx.scan_prefix(&keys::audit_entries(writer), None, ROW_STEP) {
-        if keys::last_number(&key).is_none_or(|sequence| sequence > marks.left) {
+    for (key, value) in tx.scan_prefix(&keys::audit_entries(writer), None, ROW_STEP) {
+        let Some(sequence) = keys::last_number(&key).filter(|at| *at <= marks.left) else {
             break;
+        };
+        let index = rows::read::<ChainedEntry>(&value)
+            .ok()
+            .and_then(|entry| Told::read(&entry.content))
+            .and_then(|told| events::index_of(&told, writer, sequence));
+        if let Some(index) = index {
+            tx.delete(index);
         }
         tx.delete(key);
         count = count.saturating_add(1);

@@ -182,6 +182,14 @@ impl<'a> Tx<'a> {
         self.undo.iter().any(|(written, _)| written == key)
     }
 
+    /// The keys under `prefix` that this command has put or removed.
+    pub fn written_under<'b>(&'b self, prefix: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        self.undo
+            .iter()
+            .map(|(written, _)| written.as_slice())
+            .filter(move |written| written.starts_with(prefix))
+    }
+
     /// Up to `limit` pairs whose keys start with `prefix`, in key order, from
     /// the full key `from` (inclusive) on if one is given.
     pub fn scan_prefix(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {

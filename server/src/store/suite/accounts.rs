@@ -335,6 +335,7 @@ pub(in crate::store) async fn what_is_added_or_removed_is_told(place: &dyn Place
             Some(Notice::AccountLocked),
         ),
         (AccountChange::Lock(LockReason::Operator), None),
+        (AccountChange::Unlock, Some(Notice::AccountUnlocked)),
         (AccountChange::Unlock, None),
     ] {
         let done = change(&store, tenant, &tom, step, later).await;

@@ -65,6 +65,8 @@ pub(in crate::store) async fn of_many_events_one_decides(place: &dyn Place) {
                     told.push(challenge);
                 }
             }
+            // Approved before, and so it stays.
+            (Decided::Revoked { challenge, .. }, _) => told.push(challenge),
             (Decided::NotFound | Decided::PromptExpired, _) => panic!("not found"),
         }
     }
@@ -186,7 +188,9 @@ pub(in crate::store) async fn a_superseded_challenge_or_an_answered_one(place: &
                     (Final::Cancelled, Reason::Superseded)
                 );
             }
-            Decided::NotFound | Decided::PromptExpired => panic!("not found"),
+            Decided::NotFound | Decided::PromptExpired | Decided::Revoked { .. } => {
+                panic!("{decided:?}")
+            }
         }
         assert_eq!(
             open_ids(&store, tenant, &tom, second(4)).await,
@@ -238,7 +242,10 @@ pub(in crate::store) async fn a_removed_device_or_an_answer(place: &dyn Place) {
                     (Final::Denied, Reason::Unreachable)
                 );
             }
-            Decided::Already(_) | Decided::Lapsed(_) | Decided::PromptExpired => {
+            Decided::Already(_)
+            | Decided::Lapsed(_)
+            | Decided::PromptExpired
+            | Decided::Revoked { .. } => {
                 panic!("a removed device was told of a challenge")
             }
         }

@@ -55,7 +55,9 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
                 assert_eq!(told, end);
                 assert!(is_expired(&end));
             }
-            Decided::NotFound | Decided::PromptExpired => panic!("not found"),
+            Decided::NotFound | Decided::PromptExpired | Decided::Revoked { .. } => {
+                panic!("{decided:?}")
+            }
         }
     }
     // Either can come first.

@@ -40,7 +40,8 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        AccountChanged, Created, Decided, GoOn, Guessed, NewChallenge, Redeemed, Store, WentOn,
+        AccountChanged, Created, Decided, GoOn, Guessed, NewChallenge, PushResult, Redeemed, Store,
+        TokenVerdict, WentOn,
     },
 };
 
@@ -149,7 +150,7 @@ pub(in crate::store) fn registration(
     }
 }
 
-/// Registers a phone.
+/// Registers a phone. Nothing is left to tell the user's other phones.
 pub(in crate::store) async fn enrolled(
     store: &Arc<dyn Store>,
     tenant: TenantId,
@@ -165,9 +166,39 @@ pub(in crate::store) async fn enrolled(
         .await
         .unwrap()
     {
-        Redeemed::Registered { device, .. } => *device,
+        Redeemed::Registered { device, .. } => {
+            for gateway in [PushGateway::Apns, PushGateway::Fcm] {
+                drop_notices(store, gateway).await;
+            }
+            *device
+        }
         other => panic!("{other:?}"),
     }
+}
+
+async fn drop_notices(store: &Arc<dyn Store>, gateway: PushGateway) {
+    if store.next_push(gateway).await.unwrap() != Some(second(1)) {
+        return;
+    }
+    for job in store.claim_pushes(gateway, second(1), 99).await.unwrap() {
+        let result = if job.kind == PushKind::Notice {
+            PushResult::Finished {
+                delivery: None,
+                token: TokenVerdict::Fine,
+                taken: false,
+            }
+        } else {
+            PushResult::Again {
+                due: job.due,
+                perhaps_sent: job.perhaps_sent,
+            }
+        };
+        store
+            .finish_push(job, result, None, second(1))
+            .await
+            .unwrap();
+    }
+    catch_up(store).await;
 }
 
 /// A challenge to these devices, with the pushes that go with it.
@@ -197,6 +228,7 @@ pub(in crate::store) fn question(
             attempts: 0,
             perhaps_sent: false,
             expire_time,
+            farewell: None,
         })
         .collect();
     NewChallenge {

@@ -54,7 +54,7 @@ pub(in crate::store) async fn each_change_has_its_hint(place: &dyn Place) {
     let mut hints = || {
         let mut all = Vec::new();
         while let Ok(hint) = told.try_recv() {
-            if !matches!(hint, Hint::Audit(_)) {
+            if !matches!(hint, Hint::Audit(_) | Hint::Events(_)) {
                 all.push(hint);
             }
         }

@@ -22,6 +22,7 @@ pub(super) mod browsers;
 pub(super) mod challenges;
 pub(super) mod codes;
 pub(super) mod creation;
+pub(super) mod events;
 pub(super) mod expiry;
 pub(super) mod fixture;
 pub(super) mod hints;
@@ -97,6 +98,16 @@ macro_rules! store_suite {
             a_refused_request_leaves_nothing_behind,
             one_pending_challenge_per_user,
             a_device_removed_meanwhile_is_not_asked,
+        ]);
+        $crate::store::suite::tests_of!($place, events: [
+            each_organisation_has_its_own_events,
+            no_event_is_missed_or_doubled,
+            events_leave_with_their_entries,
+            an_approval_is_taken_back_once_and_stays,
+            taking_back_locks_where_policy_says_so,
+            approvals_are_shown_to_the_others,
+            the_other_devices_are_told,
+            old_notices_go,
         ]);
         $crate::store::suite::tests_of!($place, expiry: [
             an_answer_or_the_end_of_time,

@@ -16,6 +16,15 @@ pub(in crate::store::embedded) fn marks(
     Ok(rows::load(rows, &keys::audit_marks(writer))?.unwrap_or_default())
 }
 
+/// The last entry of a writer.
+pub(in crate::store::embedded) fn last(
+    rows: &mut impl rows::Rows,
+    writer: u64,
+) -> Result<u64, StoreError> {
+    let head = rows.raw(&keys::audit_head(writer));
+    Ok(read_head(head.as_deref())?.0)
+}
+
 /// Where each writer's chain stands.
 pub(in crate::store::embedded) fn chains(
     rows: &mut impl rows::Rows,

@@ -7,8 +7,10 @@
 mod heads;
 mod record;
 
-pub(super) use heads::{add_head, chains, heads, marks, page};
+pub(super) use heads::{add_head, chains, heads, last, marks, page};
 pub(super) use record::Marks;
+
+use std::collections::BTreeSet;
 
 use crate::{
     domain::{
@@ -19,7 +21,7 @@ use crate::{
     store::{Hint, StoreError, engine::Tx},
 };
 
-use super::{Hints, keys, rows};
+use super::{Hints, events, keys, rows};
 
 /// The embedded engine has one writer.
 pub(super) const WRITER: u64 = 1;
@@ -56,6 +58,7 @@ pub(super) fn append(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
         link,
     };
     rows::save(tx, keys::audit(WRITER, sequence), &chained);
+    events::index(tx, entry, WRITER, sequence);
     let mut head = sequence.to_be_bytes().to_vec();
     head.extend_from_slice(&link);
     tx.put(keys::audit_head(WRITER), head);
@@ -71,6 +74,13 @@ pub(super) fn tell(tx: &mut Tx<'_>, hints: &Hints) {
     }
     if let Ok((sequence, _)) = read_head(tx.get(&key).as_deref()) {
         hints.after_commit(tx, Hint::Audit(sequence));
+    }
+    let tenants: BTreeSet<TenantId> = tx
+        .written_under(&keys::events())
+        .filter_map(keys::tenant_of_event)
+        .collect();
+    for tenant in tenants {
+        hints.after_commit(tx, Hint::Events(tenant));
     }
 }
 

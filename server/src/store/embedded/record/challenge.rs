@@ -266,42 +266,46 @@ fn load_delivery(stored: StoredDelivery) -> Result<Delivery, BadRecord> {
     })
 }
 
+pub(super) fn store_proof(proof: &DeviceProof) -> StoredProof {
+    StoredProof {
+        device: proof.device.as_bytes().to_vec(),
+        body: proof.body.clone(),
+        signature: proof.signature.clone(),
+        key_algorithm: algorithm_to(proof.public_key.algorithm()),
+        public_key: proof.public_key.as_bytes().to_vec(),
+        key_protection: protection_to(proof.key_protection),
+        user_verification: verification_to(proof.user_verification),
+    }
+}
+
+pub(super) fn load_proof(stored: StoredProof) -> Result<DeviceProof, BadRecord> {
+    Ok(DeviceProof {
+        device: DeviceId::from_bytes(id16(&stored.device)?),
+        body: stored.body,
+        signature: stored.signature,
+        public_key: public_key(stored.key_algorithm, &stored.public_key)?,
+        key_protection: protection_from(stored.key_protection)?,
+        user_verification: verification_from(stored.user_verification)?,
+    })
+}
+
 fn store_outcome(outcome: &Outcome) -> StoredOutcome {
     StoredOutcome {
         state: final_to(outcome.state),
         reason: reason_to(outcome.reason),
         decide_time: outcome.decide_time.as_millis(),
         receipt_key_id: outcome.receipt_key_id.clone(),
-        proof: outcome.proof.as_ref().map(|proof| StoredProof {
-            device: proof.device.as_bytes().to_vec(),
-            body: proof.body.clone(),
-            signature: proof.signature.clone(),
-            key_algorithm: algorithm_to(proof.public_key.algorithm()),
-            public_key: proof.public_key.as_bytes().to_vec(),
-            key_protection: protection_to(proof.key_protection),
-            user_verification: verification_to(proof.user_verification),
-        }),
+        proof: outcome.proof.as_ref().map(store_proof),
         authenticator: outcome.authenticator.map(|id| id.as_bytes().to_vec()),
     }
 }
 
 fn load_outcome(stored: StoredOutcome) -> Result<Outcome, BadRecord> {
-    let proof = match stored.proof {
-        None => None,
-        Some(proof) => Some(DeviceProof {
-            device: DeviceId::from_bytes(id16(&proof.device)?),
-            body: proof.body,
-            signature: proof.signature,
-            public_key: public_key(proof.key_algorithm, &proof.public_key)?,
-            key_protection: protection_from(proof.key_protection)?,
-            user_verification: verification_from(proof.user_verification)?,
-        }),
-    };
     Ok(Outcome {
         state: final_from(stored.state)?,
         reason: reason_from(stored.reason)?,
         decide_time: at(stored.decide_time),
-        proof,
+        proof: stored.proof.map(load_proof).transpose()?,
         authenticator: stored
             .authenticator
             .map(|id| id16(&id))

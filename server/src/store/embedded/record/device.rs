@@ -62,6 +62,28 @@ pub(in crate::store::embedded) struct StoredPush {
     quarantined: bool,
 }
 
+pub(super) fn store_push(push: &PushRegistration) -> StoredPush {
+    StoredPush {
+        gateway: gateway_to(push.gateway),
+        app_id: push.app_id.clone(),
+        sandbox: push.sandbox,
+        token: push.token.clone(),
+        register_time: push.register_time.as_millis(),
+        quarantined: push.quarantined,
+    }
+}
+
+pub(super) fn load_push(stored: StoredPush) -> Result<PushRegistration, BadRecord> {
+    Ok(PushRegistration {
+        gateway: gateway_from(stored.gateway)?,
+        app_id: stored.app_id,
+        sandbox: stored.sandbox,
+        token: stored.token,
+        register_time: at(stored.register_time),
+        quarantined: stored.quarantined,
+    })
+}
+
 impl Record for Device {
     type Stored = StoredDevice;
 
@@ -77,14 +99,7 @@ impl Record for Device {
             display_name: self.display_name.clone(),
             language: self.language.clone(),
             app_version: self.app_version.clone(),
-            push: self.push.as_ref().map(|push| StoredPush {
-                gateway: gateway_to(push.gateway),
-                app_id: push.app_id.clone(),
-                sandbox: push.sandbox,
-                token: push.token.clone(),
-                register_time: push.register_time.as_millis(),
-                quarantined: push.quarantined,
-            }),
+            push: self.push.as_ref().map(store_push),
             encryption_key: self.encryption_key.map(|key| key.to_vec()),
             create_time: self.create_time.as_millis(),
             last_used_time: self.last_used_time.map(Timestamp::as_millis),
@@ -92,17 +107,6 @@ impl Record for Device {
     }
 
     fn load(stored: StoredDevice) -> Result<Self, BadRecord> {
-        let push = match stored.push {
-            None => None,
-            Some(push) => Some(PushRegistration {
-                gateway: gateway_from(push.gateway)?,
-                app_id: push.app_id,
-                sandbox: push.sandbox,
-                token: push.token,
-                register_time: at(push.register_time),
-                quarantined: push.quarantined,
-            }),
-        };
         Ok(Self {
             id: DeviceId::from_bytes(id16(&stored.id)?),
             tenant: TenantId::from_bytes(id16(&stored.tenant)?),
@@ -113,7 +117,7 @@ impl Record for Device {
             display_name: stored.display_name,
             language: stored.language,
             app_version: stored.app_version,
-            push,
+            push: stored.push.map(load_push).transpose()?,
             encryption_key: stored.encryption_key.map(|key| bytes32(&key)).transpose()?,
             create_time: at(stored.create_time),
             last_used_time: stored.last_used_time.map(at),

@@ -2,13 +2,21 @@
 
 use prost::Message;
 
-use super::{BadRecord, Record, at, gateway_from, gateway_to, id16};
+use super::{
+    BadRecord, Record, at,
+    device::{StoredPush, load_push, store_push},
+    gateway_from, gateway_to, id16,
+};
 use crate::domain::{
     ids::{ChallengeId, DeviceId, PushId, TenantId},
     push::{PushJob, PushKind},
 };
 
-numbered!(kind_to kind_from PushKind { PushKind::Prompt = 1, PushKind::Withdraw = 2 });
+numbered!(kind_to kind_from PushKind {
+    PushKind::Prompt = 1,
+    PushKind::Withdraw = 2,
+    PushKind::Notice = 3,
+});
 
 #[derive(Clone, PartialEq, Message)]
 pub(in crate::store::embedded) struct StoredPushJob {
@@ -32,6 +40,8 @@ pub(in crate::store::embedded) struct StoredPushJob {
     expire_time: u64,
     #[prost(bool, tag = "10")]
     perhaps_sent: bool,
+    #[prost(message, optional, tag = "11")]
+    farewell: Option<StoredPush>,
 }
 
 impl Record for PushJob {
@@ -49,6 +59,7 @@ impl Record for PushJob {
             attempts: self.attempts,
             expire_time: self.expire_time.as_millis(),
             perhaps_sent: self.perhaps_sent,
+            farewell: self.farewell.as_ref().map(store_push),
         }
     }
 
@@ -63,6 +74,7 @@ impl Record for PushJob {
             device: DeviceId::from_bytes(id16(&stored.device)?),
             attempts: stored.attempts,
             expire_time: at(stored.expire_time),
+            farewell: stored.farewell.map(load_push).transpose()?,
             perhaps_sent: stored.perhaps_sent,
         })
     }

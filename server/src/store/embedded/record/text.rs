@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 /// Number and detail. Never renumber.
-fn notice_to(notice: &Notice) -> (u32, String) {
+pub(super) fn notice_to(notice: &Notice) -> (u32, String) {
     match notice {
         Notice::DeviceAdded(name) => (1, name.clone()),
         Notice::DeviceRemoved(name) => (2, name.clone()),
@@ -21,10 +21,11 @@ fn notice_to(notice: &Notice) -> (u32, String) {
         Notice::RecoveryCodesRemoved => (8, String::new()),
         Notice::AccountLocked => (9, String::new()),
         Notice::AccountReset => (10, String::new()),
+        Notice::AccountUnlocked => (11, String::new()),
     }
 }
 
-fn notice_from(number: u32, detail: String) -> Result<Notice, BadRecord> {
+pub(super) fn notice_from(number: u32, detail: String) -> Result<Notice, BadRecord> {
     Ok(match number {
         1 => Notice::DeviceAdded(detail),
         2 => Notice::DeviceRemoved(detail),
@@ -36,6 +37,7 @@ fn notice_from(number: u32, detail: String) -> Result<Notice, BadRecord> {
         8 => Notice::RecoveryCodesRemoved,
         9 => Notice::AccountLocked,
         10 => Notice::AccountReset,
+        11 => Notice::AccountUnlocked,
         _ => return Err(BadRecord("unknown Notice")),
     })
 }

@@ -63,7 +63,7 @@ async fn accounts_and_codes_leave_their_entries() {
         "broker sms.range_alarm BE",
         "operator phone.added(tom) +XX XXXXXXX40",
     ]);
-    check!(to(AccountChange::Remove(gone), 2) => ["operator phone.removed(tom)"]);
+    check!(to(AccountChange::Remove(gone), 2) => ["operator phone.removed(tom) UNCONFIRMED"]);
     check!(to(AccountChange::Remove(gone), 2) => []);
     let app = authenticator();
     let totp = Totp {

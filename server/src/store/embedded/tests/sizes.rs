@@ -7,8 +7,10 @@ use crate::{
         challenge::{Delivery, DeliveryState, Event, Road},
         code::{CodeHash, Codes, SentCode},
         device::PushGateway,
+        notice::Notices,
         policy::{MAX_DEVICES_PER_USER, Policy},
         response::Choice,
+        revocation::Revocation,
         spending::RangeMeter,
         text::{Notice, TextPurpose},
         time::Timestamp,
@@ -103,6 +105,30 @@ fn a_full_challenge_fits() {
     full.apply(event, START, RECEIPT_KEY);
     assert!(full.outcome.is_some());
     let size = full.to_value().len();
+    assert!(size <= MAX_VALUE, "{size}");
+}
+
+#[test]
+fn full_notices_and_a_revocation_fit() {
+    let mut full = Notices {
+        last: u64::MAX - 100,
+        ..Notices::default()
+    };
+    for _ in 0..100 {
+        let notice = Notice::DeviceAdded("é".repeat(256));
+        full.add([0xff; 16], &notice, Some(stranger(None).id), LATEST);
+    }
+    let size = full.to_value().len();
+    assert!((2000..=MAX_VALUE).contains(&size), "{size}");
+    let Event::Answer(mut given) = answer(&stranger(None), Choice::ReportFraud) else {
+        panic!("an answer is an answer")
+    };
+    given.proof.body = vec![0xff; 1024];
+    let revocation = Revocation {
+        time: LATEST,
+        proof: given.proof,
+    };
+    let size = revocation.to_value().len();
     assert!(size <= MAX_VALUE, "{size}");
 }
 

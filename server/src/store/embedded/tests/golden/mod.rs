@@ -4,6 +4,7 @@
 
 mod accounts;
 mod browsers;
+mod events;
 mod samples;
 
 use std::path::PathBuf;

@@ -38,9 +38,9 @@ pub(super) const AT: Timestamp = Timestamp::from_millis(1_767_225_600_123);
 pub(super) const LATER: Timestamp = Timestamp::from_millis(1_767_225_660_123);
 pub(super) const TENANT: TenantId = TenantId::from_bytes([0x11; 16]);
 pub(super) const CHALLENGE: ChallengeId = ChallengeId::from_bytes([0x22; 16]);
-const DEVICE: DeviceId = DeviceId::from_bytes([0x33; 16]);
+pub(super) const DEVICE: DeviceId = DeviceId::from_bytes([0x33; 16]);
 const TICKET: EnrollmentId = EnrollmentId::from_bytes([0x44; 16]);
-const PUSH: PushId = PushId::from_bytes([0x55; 16]);
+pub(super) const PUSH: PushId = PushId::from_bytes([0x55; 16]);
 
 type Check = Box<dyn Fn(&[u8]) -> Result<bool, BadRecord>>;
 
@@ -71,7 +71,7 @@ fn api_key() -> ApiKeyId {
 }
 
 /// RFC 8032, section 7.1, test 1.
-fn ed25519() -> PublicKey {
+pub(super) fn ed25519() -> PublicKey {
     let bytes = unhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
     PublicKey::from_bytes(KeyAlgorithm::Ed25519, &bytes).unwrap()
 }
@@ -213,7 +213,7 @@ fn device(push: Option<PushRegistration>) -> Device {
     }
 }
 
-fn registered(gateway: PushGateway) -> PushRegistration {
+pub(super) fn registered(gateway: PushGateway) -> PushRegistration {
     PushRegistration {
         gateway,
         app_id: "be.example.app".into(),
@@ -262,7 +262,7 @@ pub(super) fn outcome(state: Final, reason: Reason) -> Outcome {
     }
 }
 
-fn proof(public_key: PublicKey) -> DeviceProof {
+pub(super) fn proof(public_key: PublicKey) -> DeviceProof {
     DeviceProof {
         device: DEVICE,
         body: b"a response body".to_vec(),
@@ -455,6 +455,7 @@ fn challenge_samples() -> Vec<Sample> {
                 attempts: 1,
                 perhaps_sent: *kind == PushKind::Withdraw,
                 expire_time: LATER,
+                farewell: None,
             };
             all.push(record(
                 format!("push-{}-{}", lower(gateway), lower(kind)),
@@ -500,6 +501,7 @@ fn key_samples() -> Vec<Sample> {
         attempts: 0,
         perhaps_sent: false,
         expire_time: LATER,
+        farewell: None,
     };
     let apns = PushJob {
         gateway: PushGateway::Apns,
@@ -551,6 +553,7 @@ fn key_samples() -> Vec<Sample> {
     .into_iter()
     .chain(super::accounts::key_samples())
     .chain(super::browsers::key_samples())
+    .chain(super::events::key_samples())
     .map(|(name, key)| Sample {
         name: format!("key-{name}"),
         bytes: key.clone(),
@@ -567,6 +570,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(super::accounts::code_samples());
     all.extend(super::accounts::account_samples());
     all.extend(super::browsers::browser_samples());
+    all.extend(super::events::event_samples());
     all.extend(key_samples());
     all
 }
