@@ -166,6 +166,17 @@ impl User {
 
     /// One sign-in to its end.
     async fn sign_in(&mut self) -> v1::Challenge {
+        // Phones that hear of nothing approve nothing: an operator forgives it.
+        let request = v1::UnlockUserRequest {
+            tenant_id: self.world.tenant.id.clone(),
+            user_id: self.name.clone(),
+        };
+        self.world
+            .broker
+            .admin()
+            .unlock_user(request)
+            .await
+            .unwrap();
         let asked = self.world.ask(&self.name).await;
         if self.rng.random::<f64>() < 0.03 {
             // A new token while the push with the old one is on its way.

@@ -102,19 +102,6 @@ async fn responding() {
     let broker = TestBroker::start().await;
     let tenant = broker.tenant().await;
     let phone = broker.phone(&tenant, "tom").await;
-    for ahead in TOO_FAR {
-        let asked = broker.ask(&tenant, "tom").await;
-        let shown = phone.list_pending().await.unwrap().challenges.remove(0);
-        let before = broker.get(&tenant, &asked.challenge_id).await;
-        let late = phone.with_clock(off_by(&broker, ahead)).unwrap();
-        let body = late.response_body(&shown, Decision::Approve, "");
-        let response = late.sign_response(&body).unwrap();
-        let refused = late.send_response(response).await.unwrap_err();
-        skewed(START_MS, &status(refused));
-        let after = broker.get(&tenant, &asked.challenge_id).await;
-        assert_eq!(after, before);
-        assert_eq!(after.state(), ChallengeState::Pending);
-    }
     for ahead in FINE {
         broker.ask(&tenant, "tom").await;
         let shown = phone.list_pending().await.unwrap().challenges.remove(0);
@@ -125,5 +112,20 @@ async fn responding() {
             .await
             .unwrap();
         assert_eq!(told.state(), ChallengeState::Approved, "{ahead}");
+    }
+    // Who approves nothing is not asked without end.
+    let asked = broker.ask(&tenant, "tom").await;
+    let shown = phone.list_pending().await.unwrap().challenges.remove(0);
+    phone.acknowledge(&asked.challenge_id).await.unwrap();
+    let before = broker.get(&tenant, &asked.challenge_id).await;
+    for ahead in TOO_FAR {
+        let late = phone.with_clock(off_by(&broker, ahead)).unwrap();
+        let body = late.response_body(&shown, Decision::Approve, "");
+        let response = late.sign_response(&body).unwrap();
+        let refused = late.send_response(response).await.unwrap_err();
+        skewed(START_MS, &status(refused));
+        let after = broker.get(&tenant, &asked.challenge_id).await;
+        assert_eq!(after, before);
+        assert_eq!(after.state(), ChallengeState::Pending);
     }
 }

@@ -93,7 +93,6 @@ impl Org {
         Self {
             number: (added.authenticator.unwrap().authenticator_id, code),
             app: broker.add_totp(&tenant, "kim").await,
-            typed: to_be_typed(broker, &tenant).await,
             sheet,
             revoked_admin: revoked.pop().unwrap(),
             revoked_idp: revoked.pop().unwrap(),
@@ -103,6 +102,7 @@ impl Org {
             neighbour: broker.phone(&tenant, "ann").await,
             challenge: broker.ask(&tenant, "tom").await,
             neighbours_challenge: broker.ask(&tenant, "ann").await,
+            typed: to_be_typed(broker, &tenant).await,
             ticket: broker.ticket(&tenant, "bob").await,
             admin,
             tenant,
