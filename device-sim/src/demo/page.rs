@@ -296,6 +296,12 @@ impl Page {
         self.menu(screen)
     }
 
+    /// Whether a text with a code has come that the page knows nothing of yet.
+    pub(super) fn is_behind_text(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.challenge.method() == Method::Push)
+    }
+
     /// What the authenticator app shows now.
     pub(super) fn show_app(&self, screen: &mut Screen) -> Result<(), DemoError> {
         let now = system_clock()();
