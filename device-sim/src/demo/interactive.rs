@@ -1,13 +1,16 @@
 //! `device-sim demo`: one person is the user at the sign-in page and the owner
 //! of the phone.
 
-use countersign_proto::v1::ChallengeState;
+use std::time::Duration;
+
+use countersign_proto::v1::{Challenge, ChallengeState};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::error::DemoError;
 use super::identity_provider::IdentityProvider;
 use super::installation::Installation;
-use super::other_ways::{OtherWays, shown};
+use super::other_ways::{OtherWays, code_in, shown};
 use super::page::Page;
 use super::qr::qr;
 use super::road::APNS;
@@ -20,6 +23,9 @@ const ORGANISATION: &str = "Eagle IT BVBA";
 const USER: &str = "tom.cool@example.be";
 /// Of a Belgian mobile phone.
 const NUMBER: &str = "+32470123440";
+
+/// Longest wait for the page to say that a text was sent: it came already.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Rounds of sign-ins until the user leaves.
 pub(super) async fn run(installation: &Installation, language: &str) -> Result<(), DemoError> {
@@ -88,14 +94,16 @@ pub(super) async fn run(installation: &Installation, language: &str) -> Result<(
                 hand.handle(event, &mut screen)?;
             },
             Some(challenge) = news.recv() => {
-                let challenge = challenge?;
-                let ended = challenge.state() != ChallengeState::Pending;
-                if ended && let Some(hand) = &mut hand {
-                    hand.settle(&challenge.challenge_id, &mut screen).await?;
-                }
-                page.heard(challenge, &mut screen).await?;
+                hear(challenge?, &mut page, hand.as_mut(), &mut screen).await?;
             }
             Some(text) = texts.recv() => {
+                // The page's word first, so that the text stands below it.
+                while code_in(&text.text).is_some() && page.is_behind_text() {
+                    let Ok(Some(challenge)) = timeout(SETTLE, news.recv()).await else {
+                        break;
+                    };
+                    hear(challenge?, &mut page, hand.as_mut(), &mut screen).await?;
+                }
                 let lines = shown(&text, screen.columns(), screen.paint());
                 screen.say_exactly(&lines.join("\n"))?;
             }
@@ -106,6 +114,20 @@ pub(super) async fn run(installation: &Installation, language: &str) -> Result<(
     screen.card(Vec::new(), true)?;
     screen.say("Goodbye.")?;
     Ok(())
+}
+
+/// What becomes of a sign-in: the phone's last word first, then the page's.
+async fn hear(
+    challenge: Challenge,
+    page: &mut Page,
+    hand: Option<&mut InHand>,
+    screen: &mut Screen,
+) -> Result<(), DemoError> {
+    let ended = challenge.state() != ChallengeState::Pending;
+    if ended && let Some(hand) = hand {
+        hand.settle(&challenge.challenge_id, screen).await?;
+    }
+    page.heard(challenge, screen).await
 }
 
 /// Shows the ticket until a phone has redeemed it: the simulated one

@@ -88,13 +88,13 @@ impl Page {
         };
         let method = waiting.challenge.method();
         let mut ways = vec![match method {
-            Method::Sms => "[t] text me another code",
+            Method::Sms => "[t] text me again",
             _ => "[t] text me a code",
         }];
         let others = [
             (Method::Totp, "[o] authenticator app"),
             (Method::RecoveryCode, "[v] recovery code"),
-            (Method::Push, "[b] the app"),
+            (Method::Push, "[b] back to app"),
         ];
         ways.extend(
             others
@@ -107,8 +107,8 @@ impl Page {
             keys.insert(0, "[k] type the code");
         }
         screen.say("Sign-in page: Having trouble? Sign in another way.")?;
-        screen.say(&paint.bold(&format!("  {}", ways.join("   "))))?;
-        Ok(screen.say(&paint.bold(&format!("  {}", keys.join("   "))))?)
+        screen.say(&paint.bold(&format!("  {}", ways.join("  "))))?;
+        Ok(screen.say(&paint.bold(&format!("  {}", keys.join("  "))))?)
     }
 
     /// The field for a code, where it has the keyboard. `prompt`: whether the
@@ -122,7 +122,11 @@ impl Page {
                 (true, false) => "",
                 (false, _) => "   [Enter] check it",
             };
-            format!("Code: {}_{}", waiting.entry, screen.paint().bold(keys))
+            format!(
+                "Code on the page: {}_{}",
+                waiting.entry,
+                screen.paint().bold(keys)
+            )
         });
         Ok(screen.field(field)?)
     }
@@ -152,11 +156,18 @@ impl Page {
             Key::Escape => {
                 waiting.at_page = false;
                 waiting.entry.clear();
+                self.menu(screen)?;
             }
             Key::Enter if !waiting.entry.is_empty() => {
                 waiting.submitted = std::mem::take(&mut waiting.entry);
                 let id = waiting.challenge.challenge_id.clone();
                 let verified = self.idp.verify_code(&id, &waiting.submitted).await;
+                if let Err(DemoError::Call { status, .. }) = &verified
+                    && sentences::reason(status) == "GUESS_TOO_SOON"
+                {
+                    // It was not looked at: nobody should have to type it again.
+                    waiting.entry.clone_from(&waiting.submitted);
+                }
                 // What it decided comes as news.
                 self.done(verified, screen)?;
             }
@@ -285,16 +296,22 @@ impl Page {
         self.menu(screen)
     }
 
+    /// Whether a text with a code has come that the page knows nothing of yet.
+    pub(super) fn is_behind_text(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.challenge.method() == Method::Push)
+    }
+
     /// What the authenticator app shows now.
     pub(super) fn show_app(&self, screen: &mut Screen) -> Result<(), DemoError> {
         let now = system_clock()();
         let (step, left) = (step_at(now), left_at(now).as_secs() + 1);
         let code = self.ways.app.code(step);
         let line = if step <= self.ways.used_step {
-            format!("The authenticator app: {code}, used already; another code in {left} s")
+            format!("The authenticator app shows {code}, used already; another code in {left} s.")
         } else {
             let code = screen.paint().bold(&code);
-            format!("The authenticator app: {code}, for {left} s more")
+            format!("The authenticator app shows {code}, for {left} s more.")
         };
         Ok(screen.say(&line)?)
     }
@@ -302,11 +319,11 @@ impl Page {
     fn show_sheet(&self, screen: &mut Screen) -> Result<(), DemoError> {
         let line = match self.ways.sheet.first() {
             Some(code) => format!(
-                "The sheet of paper: {}, and {} more",
+                "The sheet of paper says {}, and {} more.",
                 screen.paint().bold(code),
                 self.ways.sheet.len() - 1
             ),
-            None => "The sheet of paper: all codes are crossed out".to_owned(),
+            None => "All codes on the sheet of paper are crossed out.".to_owned(),
         };
         Ok(screen.say(&line)?)
     }
