@@ -144,6 +144,7 @@ impl Rig {
             let message = PushMessage::read(&body).unwrap();
             let (PushMessage::Challenge { id }
             | PushMessage::Sealed { id, .. }
+            | PushMessage::Notice { id }
             | PushMessage::Withdraw { id }) = &message;
             if *id == challenge.challenge_id {
                 found.push(message);

@@ -20,7 +20,7 @@ async fn an_approval_is_taken_back_by_another_device() {
     let tenant = broker.tenant_with(rules(OnReport::Lock)).await;
     let first = broker.phone(&tenant, "tom").await;
     let second = broker.phone(&tenant, "tom").await;
-    let mut follower = Follower::now(&broker, &tenant).await;
+    let follower = Follower::now(&broker, &tenant).await;
     let shown = answered(&broker, &tenant, &first, Decision::Approve).await;
     let before = broker.get(&tenant, shown.id()).await;
     assert_eq!(before.revocation, None);
@@ -71,18 +71,18 @@ async fn an_approval_is_taken_back_by_another_device() {
         ..after.clone()
     };
     assert_eq!(same, before);
-    let waited = broker
-        .approvals(&tenant)
-        .wait_challenge(v1::WaitChallengeRequest {
-            challenge_id: shown.id().into(),
-            timeout: None,
-        });
-    assert_eq!(waited.await.unwrap().into_inner().challenge, Some(after));
+    let request = v1::WaitChallengeRequest {
+        challenge_id: shown.id().into(),
+        ..v1::WaitChallengeRequest::default()
+    };
+    let waited = broker.approvals(&tenant).wait_challenge(request).await;
+    assert_eq!(waited.unwrap().into_inner().challenge, Some(after));
     // The answer is the phone's own, over what was shown.
     let signed = revocation.signed_response.unwrap();
     second
         .key()
         .public_key()
+        .unwrap()
         .verify(Purpose::Response, &signed.body, &signed.signature)
         .unwrap();
     let body = v1::ResponseBody::decode(signed.body).unwrap();

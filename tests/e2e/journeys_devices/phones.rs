@@ -37,7 +37,7 @@ async fn a_lost_phone_is_removed_with_another_device() {
     let tenant = broker.tenant().await;
     let lost = broker.phone(&tenant, "tom").await;
     let tablet = broker.phone(&tenant, "tom").await;
-    let mut follower = Follower::now(&broker, &tenant).await;
+    let follower = Follower::now(&broker, &tenant).await;
     let stream = open(&lost).await;
     // Somebody with the phone in hand looks at a question.
     let asked = broker.ask(&tenant, "tom").await;
@@ -85,7 +85,7 @@ async fn a_new_phone_with_the_old_one() {
     let mut broker = TestBroker::start().await;
     let tenant = broker.tenant().await;
     let old = broker.phone(&tenant, "tom").await;
-    let mut follower = Follower::now(&broker, &tenant).await;
+    let follower = Follower::now(&broker, &tenant).await;
     // Who he is he shows with the old one.
     super::answered(&broker, &tenant, &old, Decision::Approve).await;
     let old_stream = open(&old).await;
@@ -127,7 +127,7 @@ async fn a_reset_by_the_service_desk() {
         })
         .await;
     recovery.unwrap();
-    let mut follower = Follower::now(&broker, &tenant).await;
+    let follower = Follower::now(&broker, &tenant).await;
     let streams = [open(&phones[0]).await, open(&phones[1]).await];
     let asked = broker.ask(&tenant, "tom").await;
     let anns = broker.ask(&tenant, "ann").await;
