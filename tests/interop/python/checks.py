@@ -56,16 +56,21 @@ def details(error: grpc.RpcError) -> dict:
 
 @contextlib.contextmanager
 def refused(code: str, reason: str | None = None, field: str | None = None):
-    """The call inside fails with this gRPC code ("A|B": either), and with
-    ErrorInfo always."""
+    """The call inside fails with this gRPC code ("A|B": either), with ErrorInfo
+    always, and with what else belongs to the code. Afterwards the details are in
+    what it gave."""
+    told: dict = {}
     try:
-        yield
+        yield told
     except grpc.RpcError as error:
         seen = f"{error.code().name}: {error.details()}"
         assert error.code().name in code.split("|"), f"{seen}, not {code}"
         found = details(error)
         assert "ErrorInfo" in found, f"no ErrorInfo with {seen}"
+        told.update(found)
         equal(found["ErrorInfo"].domain, "countersign", "domain")
+        if error.code().name in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+            assert "RetryInfo" in found, f"no RetryInfo with {seen}"
         assert found["ErrorInfo"].reason == found["ErrorInfo"].reason.upper() != "", "reason"
         if reason is not None:
             equal(found["ErrorInfo"].reason, reason, f"reason of {seen}")

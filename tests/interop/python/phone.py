@@ -49,9 +49,9 @@ class Phone:
 
     # -- registering
 
-    def enroll_by_uri(self, uri: str) -> None:
+    def enroll_by_uri(self, uri: str, **changes) -> None:
         query = parse_uri(uri)
-        self.enroll(query["t"], pin=signing.from_base64url(query["k"]))
+        self.enroll(query["t"], pin=signing.from_base64url(query["k"]), **changes)
 
     def enroll(self, ticket: str, pin: bytes | None = None, **changes) -> None:
         body = protos.device.EnrollmentBody(

@@ -2,15 +2,15 @@
 """Plays an identity provider and its users' phones against a real broker,
 with stock libraries and from the contract alone.
 
-Usage: run.py PATH-TO-countersign
+Usage: run.py PATH-TO-countersign PATH-TO-device-sim
 """
 
 import sys
 import types
 
 import calls
+import codes
 import decisions
-import events
 import rotation
 import service
 from broker import Broker
@@ -18,7 +18,7 @@ from checks import run
 from identity_provider import IdentityProvider
 
 # Importing them registers their scenarios.
-SCENARIO_MODULES = (calls, decisions, events, rotation, service)
+SCENARIO_MODULES = (calls, decisions, rotation, service, codes)
 
 
 def prepare(broker: Broker) -> types.SimpleNamespace:
@@ -34,10 +34,10 @@ def show_log(broker: Broker) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         print(__doc__)
         return 2
-    with Broker(sys.argv[1]) as broker:
+    with Broker(sys.argv[1], sys.argv[2]) as broker:
         try:
             passed, failed = run(prepare(broker))
         except Exception:
