@@ -8,17 +8,24 @@ Usage: run.py PATH-TO-countersign PATH-TO-device-sim
 import sys
 import types
 
+# Importing them registers their scenarios, in this order: the audit trail is
+# looked at when a key was rotated and much has happened.
 import calls
-import codes
 import decisions
 import rotation
 import service
+import codes
+import policies
+import browsers
+import metrics
+import audit
 from broker import Broker
 from checks import run
 from identity_provider import IdentityProvider
 
-# Importing them registers their scenarios.
-SCENARIO_MODULES = (calls, decisions, rotation, service, codes)
+SCENARIO_MODULES = (
+    calls, decisions, rotation, service, codes, policies, browsers, metrics, audit
+)
 
 
 def prepare(broker: Broker) -> types.SimpleNamespace:
