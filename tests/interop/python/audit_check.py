@@ -114,6 +114,7 @@ def check(header, lines, keys: dict) -> list:
     for writer, end in ends.items():
         chain = chains[writer]
         require(chain.last == end.sequence, f"ends at {chain.last}, not {end.sequence}")
+        require(chain.link == end.link, "the link at the end")
         require(chain.vouched == chain.last, f"no head for what follows {chain.vouched}")
         require(chain.first <= max(end.first_kept, 1), f"starts at {chain.first}")
     return entries

@@ -71,11 +71,12 @@ def refused(code: str, reason: str | None = None, field: str | None = None):
         equal(found["ErrorInfo"].domain, "countersign", "domain")
         if error.code().name in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
             assert "RetryInfo" in found, f"no RetryInfo with {seen}"
+        if error.code().name == "INVALID_ARGUMENT":
+            assert "BadRequest" in found, f"no BadRequest with {seen}"
         assert found["ErrorInfo"].reason == found["ErrorInfo"].reason.upper() != "", "reason"
         if reason is not None:
             equal(found["ErrorInfo"].reason, reason, f"reason of {seen}")
         if field is not None:
-            assert "BadRequest" in found, f"no BadRequest with {seen}"
             fields = [violation.field for violation in found["BadRequest"].field_violations]
             assert field in fields, f"field: {fields!r} lacks {field!r}"
         return
