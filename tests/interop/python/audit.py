@@ -149,6 +149,8 @@ def alterations(lines: list[dict]) -> dict[str, list[dict]]:
     stranger = signing.Ed25519Private()
     body = base64.b64decode(lines[-1]["body"])
     own = _base64(stranger.sign(audit_check.EXPORT, body))
+    # All before the first head is somebody else's: only `first_kept` tells.
+    assert heads[0] < entries[0], "no head before the first entry"
     swapped_digests = lines[runs[0]]["digests"][::-1] + [_base64(bytes(32))]
     return {
         "another outcome beside the content": changed(one, outcome="APPROVED USER_APPROVED"),
@@ -162,7 +164,10 @@ def alterations(lines: list[dict]) -> dict[str, list[dict]]:
         "an entry as a digest": [*lines[:one], digest, *lines[one + 1 :]],
         "other digests": changed(runs[0], digests=swapped_digests),
         "the last head dropped": without(heads[-1]),
+        "the beginning dropped, up to a signed head": [lines[0], *lines[heads[0] :]],
         "the header dropped": lines[1:],
+        "a head less in the header": changed(0, heads=[]),
+        "another issuer": changed(0, issuer="https://another.example"),
         "the seal dropped": lines[:-1],
         "the seal by another key": changed(len(lines) - 1, signature=own),
         "a head with another signature": changed(heads[-1], signature=lines[-1]["signature"]),
@@ -195,10 +200,11 @@ def relinked(lines: list[dict]) -> list[dict]:
 
 @scenario("an export in a file: whole for `countersign audit verify` and for this check, altered for both")
 def file(world):
-    idp, *_ = some_history(world)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        path, jwks, bad = (folder / name for name in ("export", "jwks", "altered"))
+        earlier, path, jwks, bad = (folder / name for name in ("earlier", "export", "jwks", "bad"))
+        world.broker.run("audit", "export", "--output", str(earlier))
+        idp, *_ = some_history(world)
         arguments = ("--tenant", idp.tenant_id, "--output", str(path))
         done = world.broker.run("audit", "export", *arguments)
         equal(done.returncode, 0, f"exit code ({done.stderr})")
@@ -208,8 +214,15 @@ def file(world):
         told = json.loads(verify(world, path, jwks, 0))
         entries = audit_check.check(*audit_check.from_file(path), keys)
         equal((told["whole"], told["entries"]), (True, len(entries)), "verify")
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for what, altered in alterations(lines).items():
+        lines, before = (
+            [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            for file in (path, earlier)
+        )
+        altered_ways = alterations(lines) | {
+            "the header of an earlier export": [before[0], *lines[1:]],
+            "the seal of an earlier export": [*lines[:-1], before[-1]],
+        }
+        for what, altered in altered_ways.items():
             text = "".join(json.dumps(line) + "\n" for line in altered)
             bad.write_text(text, encoding="utf-8")
             told = json.loads(verify(world, bad, jwks, 1, what))
