@@ -12,6 +12,7 @@ import types
 # looked at when a key was rotated and much has happened.
 import calls
 import decisions
+import events
 import rotation
 import service
 import codes
@@ -24,7 +25,7 @@ from checks import run
 from identity_provider import IdentityProvider
 
 SCENARIO_MODULES = (
-    calls, decisions, rotation, service, codes, policies, browsers, metrics, audit
+    calls, decisions, events, rotation, service, codes, policies, browsers, metrics, audit
 )
 
 
