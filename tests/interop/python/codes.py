@@ -326,6 +326,46 @@ def there_and_back(world):
     equal(told["ErrorInfo"].metadata["state"], "CHALLENGE_STATE_APPROVED", "state")
 
 
+@scenario("notices: the phone is told of every other way that is added or removed, nothing secret")
+def notices(world):
+    idp = world.idp
+    user, phone = idp.new_user("P256")
+    stream = phone.subscribe()
+    stream.start()
+    number, number_id = add_phone(idp, user)
+    app, app_id = add_totp(idp, user)
+    paper = idp.call("CreateRecoveryCodes", user_id=user)
+    for each in (number_id, app_id, paper.authenticator.authenticator_id):
+        idp.remove(user, each)
+    kinds = protos.device.NoticeKind
+    wanted = [
+        "PHONE_ADDED",
+        "TOTP_ADDED",
+        "RECOVERY_CODES_CREATED",
+        "PHONE_REMOVED",
+        "TOTP_REMOVED",
+        "RECOVERY_CODES_REMOVED",
+    ]
+    told = [stream.next("notice") for _ in wanted]
+    stream.close()
+    names = [kinds.Name(each.kind).removeprefix("NOTICE_KIND_") for each in told]
+    equal(names, wanted, "notices")
+    numbers = [each.number for each in told]
+    equal(numbers, sorted(set(numbers)), "numbers")
+    argument = {argument for each in told for argument in each.arguments}
+    for secret in (number, number[1:], number[4:], app.secret, *paper.codes):
+        assert not any(secret in each for each in argument), f"a notice tells {secret}"
+
+    # What the phone has it is not told again.
+    def listed(after: int) -> list:
+        request = protos.device.ListPendingChallengesRequest(last_notice=after)
+        return list(phone.call("ListPendingChallenges", request).notices)
+
+    equal(listed(0)[-6:], told, "all of them")
+    equal(listed(numbers[3]), told[4:], "what is newer")
+    equal(listed(numbers[-1]), [], "nothing newer")
+
+
 @scenario("eight pages with the right code at once: one decision")
 def race(world):
     idp, inbox = world.idp, world.broker.gateways

@@ -192,7 +192,8 @@ def next_steps(world):
 
     pending = idp.ask(user)
     locked = admin.call("LockUser", tenant_id=tenant, user_id=user).user
-    equal(locked.lock.reason, protos.admin.LOCK_REASON_OPERATOR, "reason")
+    reasons = locked.lock.DESCRIPTOR.fields_by_name["reason"].enum_type.values_by_number
+    equal(reasons[locked.lock.reason].name, "LOCK_REASON_OPERATOR", "reason")
     ended(idp.wait(pending.challenge_id), "DENIED", "LOCKED_OUT")
     equal(step(options(idp, user)), "LOCKED", "locked")
     ended(idp.create(idp.request(user)), "DENIED", "LOCKED_OUT")
