@@ -7,6 +7,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { Gateways } from './gateways.js';
+
 // A port below the range from which the kernel gives them to others (32768 and
 // up on Linux), so that nobody takes it before the broker does.
 const freePort = () => new Promise((resolve) => {
@@ -18,8 +20,9 @@ const freePort = () => new Promise((resolve) => {
 });
 
 export class Broker {
-  constructor(binary) {
+  constructor(binary, deviceSim) {
     this.binary = path.resolve(binary);
+    this.deviceSim = deviceSim;
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'countersign-interop-'));
     this.log = '';
   }
@@ -28,9 +31,13 @@ export class Broker {
     this.address = `127.0.0.1:${await freePort()}`;
     const http = `127.0.0.1:${await freePort()}`;
     this.http = `http://${http}`;
+    this.gateways = new Gateways(this.deviceSim, await freePort());
+    const config = path.join(this.folder, 'broker.toml');
+    fs.writeFileSync(config, await this.gateways.brokerToml(this.http));
     const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('COUNTERSIGN_'));
     this.environment = {
       ...Object.fromEntries(kept),
+      COUNTERSIGN_CONFIG: config,
       COUNTERSIGN_DATA_DIR: path.join(this.folder, 'data'),
       COUNTERSIGN_GRPC__LISTEN: this.address,
       COUNTERSIGN_HTTP__LISTEN: http,
@@ -43,7 +50,8 @@ export class Broker {
       stream.on('data', (text) => { this.log += text; });
     }
     await this.untilReady();
-    const { tenant_id } = this.command('tenant', 'create', 'Eagle IT BVBA', '--json');
+    const { tenant_id } = this.command(
+      'tenant', 'create', 'Eagle IT BVBA', '--country', 'BE', '--json');
     const key = this.command('key', 'create', '--tenant', tenant_id, '--role', 'idp', '--json');
     this.apiKey = key.api_key;
     this.apiKeyId = key.api_key_id;
@@ -81,6 +89,7 @@ export class Broker {
       await this.ended;
       clearTimeout(killer);
     }
+    await this.gateways?.stop();
     fs.rmSync(this.folder, { recursive: true, force: true });
   }
 }

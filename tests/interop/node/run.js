@@ -1,8 +1,8 @@
 // Plays an identity provider and phones against a real broker with Node's
 // stock gRPC, from the contract alone: enrolment, approval, denial, receipts
-// and a gRPC-Web call, with both kinds of device keys.
+// and a gRPC-Web call, with both kinds of device keys, and codes.
 //
-// Usage: node run.js PATH-TO-countersign
+// Usage: node run.js PATH-TO-countersign PATH-TO-device-sim
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -14,6 +14,7 @@ import { createLocalJWKSet, jwtVerify } from 'jose';
 import protobuf from 'protobufjs';
 
 import { Broker } from './broker.js';
+import { scenarios as codes } from './codes.js';
 import { DeviceKey, ed25519FromRaw, publicKeyFromRaw, sha256, thumbprint, verify } from './signing.js';
 
 const root = fileURLToPath(new URL('../../../proto', import.meta.url));
@@ -49,15 +50,23 @@ class IdentityProvider {
     this.metadata.set('authorization', `Bearer ${broker.apiKey}`);
   }
 
+  approve(method, request) {
+    return call(this.approval, method, request, this.metadata);
+  }
+
+  enroll(method, request) {
+    return call(this.enrollment, method, request, this.metadata);
+  }
+
   async create(user_id) {
     const context = { application_name: 'Office 365', location: 'Gent, België' };
     const request = { request_id: randomUUID(), user_id, context };
-    return (await call(this.approval, 'CreateChallenge', request, this.metadata)).challenge;
+    return (await this.approve('CreateChallenge', request)).challenge;
   }
 
   async wait(challenge_id) {
     const request = { challenge_id, timeout: { seconds: 20 } };
-    return (await call(this.approval, 'WaitChallenge', request, this.metadata)).challenge;
+    return (await this.approve('WaitChallenge', request)).challenge;
   }
 
   async checkReceipt(challenge, phone) {
@@ -189,12 +198,11 @@ async function grpcWeb(broker, method, headers, body) {
 
 async function signIn(idp, algorithm) {
   const user = `${randomUUID()}@example.be`;
-  const ticket = await call(idp.enrollment, 'CreateEnrollment', { user_id: user }, idp.metadata);
+  const ticket = await idp.enroll('CreateEnrollment', { user_id: user });
   const phone = new Phone(idp.broker, algorithm);
   const registration = await phone.enroll(ticket.enrollment_uri);
   assert.equal(registration.user_id, user);
-  const request = { enrollment_id: ticket.enrollment_id };
-  const redeemed = await call(idp.enrollment, 'WaitEnrollment', request, idp.metadata);
+  const redeemed = await idp.enroll('WaitEnrollment', { enrollment_id: ticket.enrollment_id });
   assert.equal(redeemed.state, 'ENROLLMENT_STATE_REDEEMED');
   assert.equal(redeemed.authenticator.authenticator_id, phone.deviceId);
   return { user, phone };
@@ -243,12 +251,14 @@ scenarios.push(['gRPC-Web by plain fetch, on the same port', async (idp) => {
   assert.equal(challenge.state, 'CHALLENGE_STATE_PENDING');
 }]);
 
-const [binary] = process.argv.slice(2);
-if (binary === undefined) {
-  console.error('usage: node run.js PATH-TO-countersign');
+scenarios.push(...codes);
+
+const [binary, deviceSim] = process.argv.slice(2);
+if (deviceSim === undefined) {
+  console.error('usage: node run.js PATH-TO-countersign PATH-TO-device-sim');
   process.exit(2);
 }
-const broker = new Broker(binary);
+const broker = new Broker(binary, deviceSim);
 let passed = 0;
 let failed = 0;
 try {

@@ -4,53 +4,38 @@ import http.client
 import json
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.request
 
-
-def _free_ports(count: int) -> list[int]:
-    """Ports below the range from which the kernel gives them to others
-    (32768 and up on Linux), so that nobody takes one before the broker does."""
-    probes, ports = [], []
-    try:
-        while len(ports) < count:
-            probe = socket.socket()
-            probes.append(probe)
-            try:
-                probe.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
-            except OSError:
-                continue
-            ports.append(probe.getsockname()[1])
-    finally:
-        for probe in probes:
-            probe.close()
-    return ports
+import ports
+from gateways import Gateways
 
 
 class Broker:
-    """A `countersign serve` on free ports of the loopback interface, with an
-    organisation in it and an API key for it."""
+    """A `countersign serve` on free ports of the loopback interface, emulated
+    gateways to send by, and an organisation with an API key."""
 
-    def __init__(self, binary: str):
+    def __init__(self, binary: str, device_sim: str):
         self.binary = str(pathlib.Path(binary).resolve())
+        self._device_sim = device_sim
         self._folder = tempfile.TemporaryDirectory(prefix="countersign-interop-")
-        self.grpc_port, self.http_port = _free_ports(2)
+        self.folder = pathlib.Path(self._folder.name)
+        self.grpc_port, self.http_port = ports.free(2)
         self.address = f"127.0.0.1:{self.grpc_port}"
         self.http = f"http://127.0.0.1:{self.http_port}"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("COUNTERSIGN_")}
         self._environment = inherited | {
-            "COUNTERSIGN_DATA_DIR": str(pathlib.Path(self._folder.name) / "data"),
+            "COUNTERSIGN_CONFIG": str(self.folder / "broker.toml"),
+            "COUNTERSIGN_DATA_DIR": str(self.folder / "data"),
             "COUNTERSIGN_GRPC__LISTEN": self.address,
             "COUNTERSIGN_HTTP__LISTEN": f"127.0.0.1:{self.http_port}",
             "COUNTERSIGN_ADDRESS": f"http://{self.address}",
         }
-        self._log = open(pathlib.Path(self._folder.name) / "log", "w+b")
-        self._process = None
+        self._log = open(self.folder / "log", "w+b")
+        self._process = self.gateways = None
 
     def __enter__(self) -> "Broker":
         try:
@@ -64,6 +49,9 @@ class Broker:
         self._stop()
 
     def _start(self) -> None:
+        self.gateways = Gateways(self._device_sim, self._folder.name)
+        config = self.gateways.broker_toml(callback_url=self.http)
+        (self.folder / "broker.toml").write_text(config, encoding="utf-8")
         self.admin_key = self.command("init", "--json")["admin_key"]
         self._environment["COUNTERSIGN_ADMIN_KEY"] = self.admin_key
         self._process = subprocess.Popen(
@@ -78,12 +66,17 @@ class Broker:
 
     def organisation(self, name: str) -> tuple[str, str, str]:
         """Adds an organisation; its id, an API key and the key's id."""
-        tenant_id = self.command("tenant", "create", name, "--json")["tenant_id"]
-        key = self.command("key", "create", "--tenant", tenant_id, "--role", "idp", "--json")
-        return tenant_id, key["api_key"], key["api_key_id"]
+        created = self.command("tenant", "create", name, "--country", "BE", "--json")
+        return created["tenant_id"], *self.key(created["tenant_id"], "idp")
 
-    def command(self, *arguments: str) -> dict:
-        done = subprocess.run(
+    def key(self, tenant_id: str, role: str) -> tuple[str, str]:
+        """A new API key and its id."""
+        key = self.command("key", "create", "--tenant", tenant_id, "--role", role, "--json")
+        return key["api_key"], key["api_key_id"]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Runs the program with the installation's key, whatever comes of it."""
+        return subprocess.run(
             [self.binary, *arguments],
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -91,6 +84,9 @@ class Broker:
             text=True,
             timeout=60,
         )
+
+    def command(self, *arguments: str) -> dict:
+        done = self.run(*arguments)
         if done.returncode != 0:
             raise RuntimeError(f"countersign {' '.join(arguments)}: {done.stderr or done.stdout}")
         return json.loads(done.stdout)
@@ -125,5 +121,7 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self.gateways is not None:
+            self.gateways.stop()
         self._log.close()
         self._folder.cleanup()

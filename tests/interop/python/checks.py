@@ -56,21 +56,27 @@ def details(error: grpc.RpcError) -> dict:
 
 @contextlib.contextmanager
 def refused(code: str, reason: str | None = None, field: str | None = None):
-    """The call inside fails with this gRPC code ("A|B": either), and with
-    ErrorInfo always."""
+    """The call inside fails with this gRPC code ("A|B": either), with ErrorInfo
+    always, and with what else belongs to the code. Afterwards the details are in
+    what it gave."""
+    told: dict = {}
     try:
-        yield
+        yield told
     except grpc.RpcError as error:
         seen = f"{error.code().name}: {error.details()}"
         assert error.code().name in code.split("|"), f"{seen}, not {code}"
         found = details(error)
         assert "ErrorInfo" in found, f"no ErrorInfo with {seen}"
+        told.update(found)
         equal(found["ErrorInfo"].domain, "countersign", "domain")
+        if error.code().name in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+            assert "RetryInfo" in found, f"no RetryInfo with {seen}"
+        if error.code().name == "INVALID_ARGUMENT":
+            assert "BadRequest" in found, f"no BadRequest with {seen}"
         assert found["ErrorInfo"].reason == found["ErrorInfo"].reason.upper() != "", "reason"
         if reason is not None:
             equal(found["ErrorInfo"].reason, reason, f"reason of {seen}")
         if field is not None:
-            assert "BadRequest" in found, f"no BadRequest with {seen}"
             fields = [violation.field for violation in found["BadRequest"].field_violations]
             assert field in fields, f"field: {fields!r} lacks {field!r}"
         return

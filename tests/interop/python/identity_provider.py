@@ -36,6 +36,10 @@ def ended(challenge, wanted_state: str, wanted_reason: str) -> None:
     equal((state(challenge), reason(challenge)), (wanted_state, wanted_reason), "decision")
 
 
+def method(challenge) -> str:
+    return protos.challenge.Method.Name(challenge.method).removeprefix("METHOD_")
+
+
 class IdentityProvider:
     def __init__(self, broker, tenant_id: str, api_key: str, api_key_id: str):
         self.broker, self.tenant_id, self.api_key_id = broker, tenant_id, api_key_id
@@ -43,6 +47,17 @@ class IdentityProvider:
         self.metadata = (("authorization", f"Bearer {api_key}"),)
         self.approval = protos.approval_grpc.ApprovalServiceStub(self.channel)
         self.enrollment = protos.enrollment_grpc.EnrollmentServiceStub(self.channel)
+
+    def call(self, rpc: str, /, _timeout: float = 20, **fields):
+        """Any unary call, by its name."""
+        for module, stub in (
+            (protos.approval, self.approval),
+            (protos.enrollment, self.enrollment),
+        ):
+            if hasattr(stub, rpc):
+                request = getattr(module, f"{rpc}Request")(**fields)
+                return getattr(stub, rpc)(request, metadata=self.metadata, timeout=_timeout)
+        raise AttributeError(rpc)
 
     # -- enrolment
 
@@ -72,9 +87,9 @@ class IdentityProvider:
         user_id = f"{uuid.uuid4()}@example.be"
         return user_id, *(self.new_phone(user_id, algorithm) for algorithm in algorithms)
 
-    def new_phone(self, user_id: str, algorithm: str) -> Phone:
+    def new_phone(self, user_id: str, algorithm: str, **changes) -> Phone:
         phone = Phone(self.broker.address, algorithm)
-        phone.enroll_by_uri(self.ticket(user_id).enrollment_uri)
+        phone.enroll_by_uri(self.ticket(user_id).enrollment_uri, **changes)
         equal(phone.registration.user_id, user_id, "user of the registration")
         equal(phone.registration.tenant_id, self.tenant_id, "tenant of the registration")
         return phone
@@ -120,6 +135,14 @@ class IdentityProvider:
         request = protos.approval.WatchChallengeRequest(challenge_id=challenge_id)
         stream = self.approval.WatchChallenge(request, metadata=self.metadata, timeout=90)
         return (answer.challenge for answer in stream)
+
+    def send_code(self, challenge, method: str = "UNSPECIFIED"):
+        fields = {"challenge_id": challenge.challenge_id, "method": f"METHOD_{method}"}
+        return self.call("SendCode", **fields).challenge
+
+    def verify(self, challenge, code: str):
+        fields = {"challenge_id": challenge.challenge_id, "code": code}
+        return self.call("VerifyCode", **fields).challenge
 
     def cancel(self, challenge_id: str):
         request = protos.approval.CancelChallengeRequest(challenge_id=challenge_id)
@@ -192,4 +215,19 @@ class IdentityProvider:
             assert "hwk" not in claims["amr"], "the key is in software"
         else:
             assert "amr" not in claims, "nobody was authenticated"
+        return claims
+
+    def check_code_receipt(self, challenge, wanted_method: str, authenticator_id: str) -> dict:
+        """A code was right: nothing is claimed of a device."""
+        ended(challenge, "APPROVED", "CODE_VERIFIED")
+        equal(method(challenge), wanted_method, "method")
+        equal(challenge.decided_by_authenticator_id, authenticator_id, "decided by")
+        equal(challenge.decided_by_device_id, "", "device that decided")
+        claims = self.claims(challenge)
+        equal(claims["method"], wanted_method, "method of the receipt")
+        equal(claims["amr"], ["otp", "sms"] if wanted_method == "SMS" else ["otp"], "amr")
+        equal(claims["auth_time"], claims["iat"], "auth_time")
+        equal(claims["authenticator_id"], authenticator_id, "authenticator_id")
+        of_devices = {"device_id", "device_key", "response_body", "response_signature"}
+        equal(of_devices & set(claims), set(), "claims of devices")
         return claims

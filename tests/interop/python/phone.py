@@ -49,9 +49,9 @@ class Phone:
 
     # -- registering
 
-    def enroll_by_uri(self, uri: str) -> None:
+    def enroll_by_uri(self, uri: str, **changes) -> None:
         query = parse_uri(uri)
-        self.enroll(query["t"], pin=signing.from_base64url(query["k"]))
+        self.enroll(query["t"], pin=signing.from_base64url(query["k"]), **changes)
 
     def enroll(self, ticket: str, pin: bytes | None = None, **changes) -> None:
         body = protos.device.EnrollmentBody(
@@ -223,14 +223,23 @@ class Subscription:
         self._events.put(None)
 
     def next(self, kind: str, seconds: float = 20):
-        """The next event, which must be of that kind."""
-        event = self._events.get(timeout=seconds)
-        assert event is not None, "the stream ended"
-        if isinstance(event, Exception):
-            raise event
-        seen = event.WhichOneof("event")
-        assert seen == kind, f"{seen}, not {kind}"
-        return getattr(event, kind)
+        """The next event, which must be of that kind. Notices are for the user
+        to read, whatever else happens; where none is awaited they are put aside."""
+        while True:
+            event = self._events.get(timeout=seconds)
+            assert event is not None, "the stream ended"
+            if isinstance(event, Exception):
+                raise event
+            seen = event.WhichOneof("event")
+            if seen == "notice" != kind:
+                continue
+            assert seen == kind, f"{seen}, not {kind}"
+            return getattr(event, kind)
+
+    def start(self) -> None:
+        """What is at the start has come, keys among it where there are newer ones."""
+        while (event := self._events.get(timeout=20)).WhichOneof("event") != "caught_up":
+            assert event.WhichOneof("event") == "key_update", event
 
     def ended(self, seconds: float = 20) -> None:
         """The broker ends the stream, after whatever is still in it."""

@@ -2,23 +2,31 @@
 """Plays an identity provider and its users' phones against a real broker,
 with stock libraries and from the contract alone.
 
-Usage: run.py PATH-TO-countersign
+Usage: run.py PATH-TO-countersign PATH-TO-device-sim
 """
 
 import sys
 import types
 
+# Importing them registers their scenarios, in this order: the audit trail is
+# looked at when a key was rotated and much has happened.
 import calls
 import decisions
 import events
 import rotation
 import service
+import codes
+import policies
+import browsers
+import metrics
+import audit
 from broker import Broker
 from checks import run
 from identity_provider import IdentityProvider
 
-# Importing them registers their scenarios.
-SCENARIO_MODULES = (calls, decisions, events, rotation, service)
+SCENARIO_MODULES = (
+    calls, decisions, events, rotation, service, codes, policies, browsers, metrics, audit
+)
 
 
 def prepare(broker: Broker) -> types.SimpleNamespace:
@@ -34,10 +42,10 @@ def show_log(broker: Broker) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         print(__doc__)
         return 2
-    with Broker(sys.argv[1]) as broker:
+    with Broker(sys.argv[1], sys.argv[2]) as broker:
         try:
             passed, failed = run(prepare(broker))
         except Exception:
