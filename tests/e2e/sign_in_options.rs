@@ -131,7 +131,7 @@ async fn registering_may_be_put_off_so_often_and_so_long() {
         max_snoozes: Some(2),
         ..enforced(Enforcement::Encouraged)
     };
-    let tenant = broker.tenant_with(policy(encouraged.clone())).await;
+    let tenant = broker.tenant_with(policy(encouraged)).await;
     let shown = options(&broker, &tenant, "tom").await;
     assert_eq!(shown.next_step(), N::EnrollOrSnooze);
     assert_eq!((shown.snoozes_left, shown.snooze_until), (2, None));
