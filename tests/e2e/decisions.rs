@@ -177,6 +177,32 @@ async fn creating_is_idempotent() {
     assert_eq!(countersign_tests::field(&refused), "request_id");
 }
 
+/// A retry comes soon. Whoever sends the same id for ever does not sign in by an
+/// approval of long ago.
+#[tokio::test]
+async fn an_old_approval_is_not_given_again() {
+    let broker = TestBroker::start().await;
+    let tenant = broker.tenant().await;
+    let phone = broker.phone(&tenant, "tom").await;
+    let request = sign_in("tom");
+    let ask = async || {
+        let mut approvals = broker.approvals(&tenant);
+        approvals.create_challenge(request.clone()).await
+    };
+    let asked = ask().await.unwrap().into_inner().challenge.unwrap();
+    let shown = phone.verify(asked.signed_challenge.unwrap()).unwrap();
+    phone
+        .respond(&shown, v1::Decision::Approve, "")
+        .await
+        .unwrap();
+    broker.pass(Duration::from_secs(299));
+    let again = ask().await.unwrap().into_inner().challenge.unwrap();
+    assert_eq!(again.state(), S::Approved);
+    broker.pass(Duration::from_secs(1));
+    let refused = ask().await.unwrap_err();
+    assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
+}
+
 /// A device that is removed can answer no more, and what only it could have
 /// answered ends.
 #[tokio::test]

@@ -22,6 +22,7 @@ pub(super) fn options(options: &SignInOptions) -> v1::GetSignInOptionsResponse {
             NextStep::EnterCode => v1::NextStep::EnterCode,
             NextStep::Remembered => v1::NextStep::Remembered,
             NextStep::Locked(_) => v1::NextStep::Locked,
+            NextStep::AskServiceDesk => v1::NextStep::AskServiceDesk,
         }
         .into(),
         methods: options.offers.iter().map(offer).collect(),

@@ -12,7 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::{
     broker::error::BrokerError,
     domain::{
-        code::{Cap, CodeRefusal},
+        code::CodeRefusal,
         receipt::{final_name, reason_name},
     },
 };
@@ -165,18 +165,16 @@ pub(super) fn status(error: BrokerError) -> Status {
 /// No code is sent, or the user is not asked this way: what time heals is
 /// `RESOURCE_EXHAUSTED`, the rest `FAILED_PRECONDITION`.
 fn refused(refusal: CodeRefusal, retry_after: Duration, message: String) -> Status {
-    let (code, reason) = match refusal {
-        CodeRefusal::TooSoon(_) => (Code::ResourceExhausted, "RESEND_TOO_SOON"),
-        CodeRefusal::CoolOff(_) => (Code::ResourceExhausted, "DENIED_A_MOMENT_AGO"),
-        CodeRefusal::Capped(Cap::Number, _) => (Code::ResourceExhausted, "NUMBER_CAP"),
-        CodeRefusal::Capped(Cap::Range, _) => (Code::ResourceExhausted, "RANGE_CAP"),
-        CodeRefusal::Capped(Cap::Tenant, _) => (Code::ResourceExhausted, "TENANT_CAP"),
-        CodeRefusal::PromptBudget(_) => (Code::ResourceExhausted, "PROMPT_BUDGET"),
-        CodeRefusal::TooManySends => (Code::FailedPrecondition, "TOO_MANY_SENDS"),
-        CodeRefusal::NoAuthenticator => (Code::FailedPrecondition, "NO_AUTHENTICATOR"),
-        CodeRefusal::PromptExpired => (Code::FailedPrecondition, "PROMPT_EXPIRED"),
+    let code = match refusal {
+        CodeRefusal::TooSoon(_)
+        | CodeRefusal::CoolOff(_)
+        | CodeRefusal::Capped(..)
+        | CodeRefusal::PromptBudget(_) => Code::ResourceExhausted,
+        CodeRefusal::TooManySends | CodeRefusal::NoAuthenticator | CodeRefusal::PromptExpired => {
+            Code::FailedPrecondition
+        }
     };
-    let mut details = info(reason, []);
+    let mut details = info(refusal.name(), []);
     if code == Code::ResourceExhausted {
         details.set_retry_info(Some(retry_after));
     }

@@ -185,7 +185,29 @@ impl Broker {
         limit: usize,
     ) -> Result<Page, BrokerError> {
         let scope = self.audit_scope(caller, tenant).await?;
+        self.check_position(after, "page_token").await?;
         self.scan(scope, filter, after, limit).await
+    }
+
+    /// A place beyond the trail, as after an older backup was restored: whoever
+    /// went on from there would miss what is written until then.
+    async fn check_position(
+        &self,
+        position: Option<Position>,
+        field: &str,
+    ) -> Result<(), BrokerError> {
+        let Some(position) = position else {
+            return Ok(());
+        };
+        let chains = self.store.audit_chains().await?;
+        let known = chains
+            .iter()
+            .any(|chain| chain.writer == position.writer && position.after <= chain.sequence);
+        if known || chains.is_empty() {
+            Ok(())
+        } else {
+            Err(Invalid::new(field, "is beyond the end of the trail").into())
+        }
     }
 
     async fn scan(
@@ -296,6 +318,7 @@ impl Broker {
         after: Option<Position>,
     ) -> Result<AuditWatch, BrokerError> {
         let scope = self.audit_scope(&caller, tenant).await?;
+        self.check_position(after, "resume_token").await?;
         // Before looking, so that nothing is missed in between.
         let news = self.schedule.audit.last.subscribe();
         let position = match after {

@@ -18,7 +18,7 @@ use crate::{
         challenge::{
             Challenge, Delivery, DeliveryState, Event, Final, Method, Outcome, Road, SignedBody,
         },
-        code::{CodeOrder, Codes},
+        code::{CodeOrder, CodeRefusal, Codes},
         context::SignInContext,
         device::Device,
         ids::{ChallengeId, DeviceId, PushId, UserId},
@@ -103,23 +103,22 @@ impl Broker {
             devices,
             claim,
         };
-        let (challenge, signed, code) = self.issue(caller, &tenant, &request, &grounds, now)?;
-        let pushes = self.pushes(&challenge, now)?;
-        let created = self
-            .store
-            .create(NewChallenge {
-                challenge,
-                signed: signed.clone(),
-                idempotency: request.idempotency,
-                pending_limit: tenant.policy.pending_limit,
-                pushes,
-                code,
-                browser: grounds.claim,
-                by: caller.by.clone(),
-            })
+        let (signed, created) = self
+            .create_by(caller, &tenant, &request, &grounds, now)
             .await?;
         match created {
-            Created::Existing(id) => self.get_challenge(caller, id).await,
+            Created::Existing(id) => {
+                let shown = self.get_challenge(caller, id).await?;
+                // A retry comes soon. What comes later would let somebody in
+                // whom nobody asked.
+                if shown.challenge.outcome.as_ref().is_some_and(|outcome| {
+                    outcome.state == Final::Approved
+                        && now >= outcome.decide_time.after(receipt::RECEIPT_LIFETIME)
+                }) {
+                    return Err(BrokerError::RequestIdReused);
+                }
+                Ok(shown)
+            }
             Created::Conflict => Err(BrokerError::RequestIdReused),
             Created::PendingExists(until) => Err(BrokerError::PendingExists {
                 retry_after: until.since(now),
@@ -156,6 +155,48 @@ impl Broker {
         }
     }
 
+    /// Stores a challenge by the first method that the user can be asked by. Where
+    /// no text may be sent now, an authenticator app takes its place.
+    async fn create_by(
+        &self,
+        caller: &IdpCaller,
+        tenant: &Tenant,
+        request: &NewRequest,
+        grounds: &Grounds,
+        now: Timestamp,
+    ) -> Result<(SignedBody, Created), BrokerError> {
+        let mut without_texts = false;
+        loop {
+            let (challenge, signed, code) =
+                self.issue(caller, tenant, request, grounds, without_texts, now)?;
+            let pushes = self.pushes(&challenge, now)?;
+            let created = self
+                .store
+                .create(NewChallenge {
+                    challenge,
+                    signed: signed.clone(),
+                    idempotency: request.idempotency,
+                    pending_limit: tenant.policy.pending_limit,
+                    pushes,
+                    code,
+                    browser: grounds.claim,
+                    by: caller.by.clone(),
+                })
+                .await?;
+            let by_app = Method::Totp;
+            match created {
+                Created::Refused(CodeRefusal::Capped(..) | CodeRefusal::CoolOff(_))
+                    if !without_texts
+                        && request.method.is_none()
+                        && grounds.account.can_answer_by(by_app, &tenant.policy) =>
+                {
+                    without_texts = true;
+                }
+                created => return Ok((signed, created)),
+            }
+        }
+    }
+
     /// Shows a prompt on phones whose app is open.
     pub(super) fn offer(&self, challenge: &Challenge, signed: &SignedBody) {
         let event = DeviceEvent::Challenge(Arc::new(signed.clone()));
@@ -170,6 +211,7 @@ impl Broker {
         tenant: &Tenant,
         request: &NewRequest,
         grounds: &Grounds,
+        without_texts: bool,
         now: Timestamp,
     ) -> Result<(Challenge, SignedBody, Option<CodeOrder>), BrokerError> {
         let policy: &Policy = &tenant.policy;
@@ -184,7 +226,9 @@ impl Broker {
             Method::Push => deliveries
                 .iter()
                 .any(|delivery| delivery.state != DeliveryState::Failed),
-            Method::Sms => self.can_text() && account.can_answer_by(method, policy),
+            Method::Sms => {
+                !without_texts && self.can_text() && account.can_answer_by(method, policy)
+            }
             Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => {
                 account.can_answer_by(method, policy)
             }

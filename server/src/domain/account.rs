@@ -201,6 +201,14 @@ impl Account {
             && (!rules.listed_users_only || self.listed)
     }
 
+    /// Whether the user has anything but devices to answer with, allowed or not.
+    #[must_use]
+    pub fn has_registered(&self) -> bool {
+        self.phones.iter().any(|phone| phone.confirming.is_none())
+            || self.totps.iter().any(|totp| totp.confirmed)
+            || self.recovery.is_some()
+    }
+
     /// How often registering may still be put off; none: it may not.
     #[must_use]
     pub fn snoozes_left(&self, rules: &policy::Enrolment, now: Timestamp) -> Option<u32> {

@@ -101,13 +101,13 @@ pub enum CodeRefusal {
 }
 
 impl CodeRefusal {
-    /// Its name, for the audit trail.
+    /// Its name, in errors, metrics and the audit trail.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::TooSoon(_) => "TOO_SOON",
+            Self::TooSoon(_) => "RESEND_TOO_SOON",
             Self::TooManySends => "TOO_MANY_SENDS",
-            Self::CoolOff(_) => "COOL_OFF",
+            Self::CoolOff(_) => "DENIED_A_MOMENT_AGO",
             Self::NoAuthenticator => "NO_AUTHENTICATOR",
             Self::PromptExpired => "PROMPT_EXPIRED",
             Self::Capped(Cap::Number, _) => "NUMBER_CAP",

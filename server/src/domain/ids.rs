@@ -90,9 +90,14 @@ impl UserId {
     /// Accepts a caller's name for a user.
     ///
     /// # Errors
-    /// [`Invalid`] when it is empty, longer than 256 bytes or has control characters.
+    /// [`Invalid`] when it is empty, longer than 256 bytes, has control characters,
+    /// or spaces at either end.
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
         super::context::check_text(field, text, 1, 256)?;
+        // Two users who look the same: one of them locked, the other unknown.
+        if text.trim() != text {
+            return Err(Invalid::new(field, "must not begin or end with a space"));
+        }
         Ok(Self(text.to_owned()))
     }
 

@@ -32,6 +32,8 @@ pub enum NextStep {
     Remembered,
     /// Nobody signs in to this account.
     Locked(LockReason),
+    /// What the user has registered is not allowed any more.
+    AskServiceDesk,
 }
 
 /// A way of answering that the user has.
@@ -127,6 +129,11 @@ pub fn options(
         _ if remembered => NextStep::Remembered,
         Some(first) if first.method == Method::Push => NextStep::Approve,
         Some(_) => NextStep::EnterCode,
+        // Whoever has registered something is never sent to register something
+        // else for want of it: a thief of the password would be.
+        None if !around.devices.is_empty() || account.has_registered() => {
+            return only(NextStep::AskServiceDesk);
+        }
         None => {
             return SignInOptions {
                 next_step: enroll(account, rules, now),
@@ -152,8 +159,8 @@ fn enroll(account: &Account, rules: &Policy, now: Timestamp) -> NextStep {
     }
 }
 
-/// Whoever has registered something is never sent to register something else
-/// because of what is out of order for a while: a thief of the password would be.
+/// What the user has and policy allows, what is out of order for a while
+/// included.
 fn offers(account: &Account, around: &Surroundings, rules: &Policy, now: Timestamp) -> Vec<Offer> {
     let mut found: Vec<(bool, Offer)> = order(rules.methods.recommended)
         .into_iter()

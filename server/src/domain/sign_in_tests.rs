@@ -429,3 +429,32 @@ fn numbers_are_masked_and_phones_named() {
     assert_eq!(options.offers[0].devices, ["Tom's phone"]);
     assert_eq!(options.offers[1].masked, "+XX XXXXXXX40");
 }
+
+/// What policy forbids is still registered: the password alone opens no way to
+/// register something else, nor to put it off.
+#[test]
+fn who_has_something_forbidden_is_not_sent_to_register() {
+    let forbid = |it: &mut Case| {
+        let methods = &mut it.rules.methods;
+        (methods.push, methods.sms, methods.totp) = (false, false, false);
+        methods.recovery_code = false;
+        it.rules.enrolment.enforcement = Enforcement::Encouraged;
+    };
+    for case in [
+        case().device(true),
+        case().device(false),
+        case().number("BE"),
+        case().app(),
+    ] {
+        let it = case.but(forbid);
+        let shown = options(&it.account, &it.around, &it.rules, NOW);
+        assert_eq!(shown.next_step, NextStep::AskServiceDesk);
+        assert!(shown.choices.is_empty());
+    }
+    let it = case().number("FR");
+    let shown = options(&it.account, &it.around, &it.rules, NOW);
+    assert_eq!(shown.next_step, NextStep::AskServiceDesk);
+    let it = case().but(forbid);
+    let shown = options(&it.account, &it.around, &it.rules, NOW);
+    assert!(matches!(shown.next_step, NextStep::EnrollOrSnooze { .. }));
+}

@@ -3,7 +3,7 @@
 use super::{audit::note, keys, rows};
 use crate::{
     domain::{
-        api_key::{ApiKey, ApiKeyId},
+        api_key::{ApiKey, ApiKeyId, Role},
         audit::By,
         ids::TenantId,
         policy::Policy,
@@ -164,7 +164,10 @@ pub(super) fn add_api_key(tx: &mut Tx<'_>, key: &ApiKey, by: &By) -> Result<(), 
         by,
         "api_key.created",
         &key.id,
-        format!("{:?}", key.role),
+        match key.role {
+            Role::Idp => "IDP",
+            Role::Admin => "ADMIN",
+        },
     )
 }
 

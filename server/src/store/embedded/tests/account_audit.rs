@@ -52,7 +52,7 @@ async fn accounts_and_codes_leave_their_entries() {
         "operator phone.added(tom) +XX XXXXXXX40",
     ]);
     check!(to(add_phone(tenant, &tom, phone.clone(), second(2)), 2)
-        => ["operator code.refused(tom) TOO_SOON"]);
+        => ["operator code.refused(tom) RESEND_TOO_SOON"]);
     check!(to(typed("000000"), 2) => ["operator code.wrong(tom) CONFIRM"]);
     check!(to(typed("123456"), 2) => ["operator phone.confirmed(tom) +XX XXXXXXX40"]);
     let mut neighbour = new_phone(second(2));
@@ -107,7 +107,7 @@ async fn accounts_and_codes_leave_their_entries() {
         "operator code.sent(tom) SMS +XX XXXXXXX40",
     ])
     .unwrap();
-    check!(store.go_on(by_text(5)) => ["operator code.refused(tom) TOO_SOON"]).unwrap();
+    check!(store.go_on(by_text(5)) => ["operator code.refused(tom) RESEND_TOO_SOON"]).unwrap();
     check!(guess(&store, &asked, Guess::Sms(hash("000000")), second(5))
         => ["operator code.wrong(tom) SMS"]);
     check!(guess(&store, &asked, Guess::RecoveryCode(hash("a")), second(5)) => []);

@@ -101,7 +101,7 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
     let key = installation::api_key(Some(tenant));
     check!(store.add_signing_key(installation::signing_key(1), by()) => ["operator signing_key.created"]).unwrap();
     check!(store.add_tenant(organisation, by()) => ["operator tenant.created"]).unwrap();
-    check!(store.add_api_key(key.clone(), by()) => ["operator api_key.created Admin"]).unwrap();
+    check!(store.add_api_key(key.clone(), by()) => ["operator api_key.created ADMIN"]).unwrap();
     let revoke = |scope| store.revoke_api_key(key.id.clone(), scope, second(1), by());
     check!(revoke(Some(tenant_id())) => []).unwrap();
     check!(revoke(Some(tenant)) => ["operator api_key.revoked"]).unwrap();
