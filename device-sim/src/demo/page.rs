@@ -230,13 +230,12 @@ impl Page {
             return Ok(());
         };
         let id = waiting.challenge.challenge_id.clone();
-        match self.idp.send_code(&id, method).await {
-            Ok(challenge) => {
-                waiting.at_page = method != Method::Push;
-                self.changed(challenge, screen)
-            }
-            refused => self.done(refused, screen),
+        let sent = self.idp.send_code(&id, method).await;
+        if sent.is_ok() {
+            waiting.at_page = method != Method::Push;
         }
+        // What is shown follows the news alone: some may be older than this answer.
+        self.done(sent, screen)
     }
 
     /// Says why a call was refused; other errors end the demo.
