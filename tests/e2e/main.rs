@@ -28,6 +28,7 @@ mod retention;
 mod risk;
 mod sealed;
 mod secrets;
+mod sheet;
 mod sign_in_options;
 mod users;
 mod withdrawal;

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod process;
 pub mod push;
 pub mod rpcs;
+pub mod sheet;
 pub mod two_tenants;
 pub mod wire;
 

@@ -110,6 +110,14 @@ impl Delivery {
         self.update_time = now;
         true
     }
+
+    /// The prompt sets out once more: a phone that had it may have put it away,
+    /// and what was fetched is not pushed.
+    pub fn start_again(&mut self, now: Timestamp) {
+        self.state = DeliveryState::Queued;
+        self.reason.clear();
+        self.update_time = now;
+    }
 }
 
 /// The four ways to end.

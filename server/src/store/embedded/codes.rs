@@ -212,7 +212,8 @@ fn prompt_again(
     }
     accounts::save(tx, &account);
     for job in &wanted.pushes {
-        if challenge.delivery_mut(job.device).is_some() {
+        if let Some(delivery) = challenge.delivery_mut(job.device) {
+            delivery.start_again(wanted.now);
             outbox::add(tx, hints, job);
         }
     }
