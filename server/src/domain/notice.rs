@@ -54,13 +54,15 @@ impl Notices {
     }
 
     /// Those that `device` is to be told of, beyond number `after`: nothing from
-    /// before it was there.
+    /// before it came, which the others were told of too.
     #[must_use]
     pub fn for_device(self, device: &Device, after: u64, now: Timestamp) -> Vec<Kept> {
+        let own = self.kept.iter().rev();
+        let mut own = own.filter(|kept| kept.about == Some(device.id));
+        let since = own.next().map_or(after, |kept| after.max(kept.number));
         let mut kept = self.kept;
         kept.retain(|kept| {
-            kept.number > after
-                && kept.about != Some(device.id)
+            kept.number > since
                 && kept.time >= device.create_time
                 && now.since(kept.time) < KEPT_FOR
         });

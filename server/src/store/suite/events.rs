@@ -416,6 +416,10 @@ pub(in crate::store) async fn the_other_devices_are_told(place: &dyn Place) {
     assert_eq!(wakeups(&store, second(4)).await.len(), 4);
     assert_eq!(hints.try_iter().count(), 4);
 
+    // One that comes in the same moment as something before it is not told of that.
+    let late = enrolled(&store, tenant, &tom, None).await;
+    assert_eq!(notices(&store, &late, 0, second(4)).await, []);
+
     // One that is removed is told where it was reached, and so are the others.
     let (id, key) = (first.id, RECEIPT_KEY.to_owned());
     store

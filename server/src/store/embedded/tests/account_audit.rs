@@ -126,8 +126,11 @@ async fn accounts_and_codes_leave_their_entries() {
     check!(store.create(question(tenant, &tom, &devices, second(8)))
         => ["operator challenge.decided(tom) DENIED LOCKED_OUT"])
     .unwrap();
-    check!(to(AccountChange::Unlock, 9) => ["operator account.unlocked(tom)"]);
     // Within the hour a number gets only so many notices.
+    check!(to(AccountChange::Unlock, 9) => [
+        "operator account.unlocked(tom)",
+        "broker notice.refused(tom) NUMBER_CAP",
+    ]);
     ask(&store, tenant, &tom, &devices, second(3700)).await;
     check!(to(AccountChange::Reset, 3701) => [
         "operator account.reset(tom)",
