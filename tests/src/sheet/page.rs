@@ -91,6 +91,7 @@ impl Page {
         match options.next_step() {
             N::NothingToAsk => self.text = "U bent aangemeld.".into(),
             N::Locked => self.text = LOCKED.into(),
+            N::AskServiceDesk => self.text = "Neem contact op met uw servicedesk.".into(),
             N::Enroll | N::EnrollOrSnooze => self.text = more_information(&options),
             N::Approve | N::EnterCode | N::Remembered => {
                 let mut request = v1::CreateChallengeRequest {
