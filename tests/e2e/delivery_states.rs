@@ -54,13 +54,20 @@ async fn ask_with_success(world: &PushWorld, phone: &mut PushedPhone) {
     assert_eq!(end(&decided), (S::Approved, R::UserApproved));
 }
 
+/// The first phone is told that another was added: that push must not meet the
+/// fault that is meant for the prompt.
+async fn hears_of_the_other(phone: &mut PushedPhone) {
+    assert_eq!(phone.told().await.kind, "notice");
+}
+
 /// One phone fails with the gateway's own reason, known or not; the other goes
 /// on.
 #[tokio::test]
 async fn a_failure_has_the_gateways_reason_and_the_other_phone_goes_on() {
     let world = PushWorld::start().await;
-    let failing = world.phone(Vendor::Apns, "tom").await;
+    let mut failing = world.phone(Vendor::Apns, "tom").await;
     let mut working = world.phone(Vendor::Fcm, "tom").await;
+    hears_of_the_other(&mut failing).await;
     for reason in ["DeviceTokenNotForTopic", "TheReasonOfTomorrow"] {
         faults(&world, Vendor::Apns).schedule([reply(400, reason)]);
         let id = world.ask("tom").await.challenge_id;
@@ -179,8 +186,9 @@ async fn no_gateway_for_the_app() {
 #[tokio::test]
 async fn a_phone_without_push_keeps_it_pending() {
     let world = PushWorld::start().await;
-    let failing = world.phone(Vendor::Fcm, "tom").await;
+    let mut failing = world.phone(Vendor::Fcm, "tom").await;
     let quiet = world.broker.phone(&world.tenant, "tom").await;
+    hears_of_the_other(&mut failing).await;
     for approve in [true, false] {
         faults(&world, Vendor::Fcm).schedule([reply(429, "QUOTA_EXCEEDED")]);
         let id = world.ask("tom").await.challenge_id;
@@ -396,8 +404,9 @@ async fn a_refused_credential_alarms_and_touches_no_device() {
 #[tokio::test]
 async fn only_the_device_asked_counts() {
     let world = PushWorld::start().await;
-    let failing = world.phone(Vendor::Fcm, "tom").await;
+    let mut failing = world.phone(Vendor::Fcm, "tom").await;
     let _other = world.phone(Vendor::Apns, "tom").await;
+    hears_of_the_other(&mut failing).await;
     assert!(world.gateways.devices().uninstall(&failing.token));
     let mut request = sign_in("tom");
     request.device_id = failing.phone.device_id().into();
