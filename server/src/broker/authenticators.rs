@@ -355,6 +355,7 @@ impl Broker {
                     BrokerError::WrongCode { attempts_left }
                 }
                 AccountRefusal::NoSnooze => BrokerError::NoSnooze,
+                AccountRefusal::Locked => BrokerError::AccountLocked,
                 AccountRefusal::CodeExpired => BrokerError::NoCodeExpected,
                 AccountRefusal::NotSent(refusal) => {
                     self.metrics.code_refused(refusal);

@@ -99,6 +99,9 @@ pub enum BrokerError {
     /// Registering can't be put off, or there is nothing to put off.
     #[error("registering cannot be put off")]
     NoSnooze,
+    /// Nothing to answer with is added while the account is locked.
+    #[error("the account is locked")]
+    AccountLocked,
     /// No gateway for text messages is configured.
     #[error("no gateway for text messages is configured")]
     NoTextGateway,

@@ -512,6 +512,25 @@ pub enum AccountChange {
     List(bool),
 }
 
+impl AccountChange {
+    /// Whether it adds, or confirms, something to answer with.
+    fn adds(&self) -> bool {
+        match self {
+            Self::AddPhone { .. }
+            | Self::ConfirmPhone { .. }
+            | Self::AddTotp(_)
+            | Self::ConfirmTotp { .. }
+            | Self::SetRecoveryCodes(_) => true,
+            Self::Remove(_)
+            | Self::Lock(_)
+            | Self::Unlock
+            | Self::Reset
+            | Self::Snooze
+            | Self::List(_) => false,
+        }
+    }
+}
+
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountRefusal {
@@ -532,6 +551,8 @@ pub enum AccountRefusal {
     NotSent(CodeRefusal),
     /// There is nothing to put off, or it was put off too often.
     NoSnooze,
+    /// Nothing to answer with is added while the account is locked.
+    Locked,
 }
 
 /// What an account's change amounts to, for the audit trail and for the user.
@@ -578,6 +599,9 @@ impl Account {
         now: Timestamp,
     ) -> Result<AccountEvent, AccountRefusal> {
         self.drop_unconfirmed(now);
+        if self.lock.is_some() && change.adds() {
+            return Err(AccountRefusal::Locked);
+        }
         match change {
             AccountChange::AddPhone { phone, order } => self.add_phone(*phone, &order, rules, now),
             AccountChange::ConfirmPhone { id, typed } => self.confirm_phone(id, &typed, now),
@@ -600,6 +624,10 @@ impl Account {
             AccountChange::Remove(id) => self.remove(id),
             AccountChange::Lock(reason) => {
                 self.lock_for(reason, now);
+                // What an operator says stands, whatever locked it before.
+                if let Some(lock) = &mut self.lock {
+                    lock.reason = reason;
+                }
                 Ok(AccountEvent::Locked(reason))
             }
             AccountChange::Unlock => {

@@ -398,8 +398,9 @@ pub trait Store: Send + Sync {
         by: By,
     ) -> Result<Option<ApiKey>, StoreError>;
 
-    /// Adds a ticket; an open one of the same user is replaced.
-    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError>;
+    /// Adds a ticket; an open one of the same user is replaced. `false`: the
+    /// account is locked, and nothing was done.
+    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<bool, StoreError>;
     /// One ticket.
     async fn ticket(
         &self,

@@ -119,6 +119,7 @@ pub(super) fn was_locked(
     )?;
     let why = Forgetting::Locked;
     browsers::forget(tx, account.tenant, user, why, doing.now, doing.by)?;
+    registration::kill_ticket(tx, hints, whose, doing.now, doing.by)?;
     let notice = Notice::AccountLocked;
     texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now)?;
     let whose = (account.tenant, user);
@@ -189,6 +190,7 @@ pub(super) fn change(
             })?;
         }
         AccountEvent::Reset => {
+            registration::kill_ticket(tx, hints, (tenant, user), now, doing.by)?;
             for device in registration::devices_of(tx, tenant, user)? {
                 registration::drop_device(tx, &device, now, doing.by)?;
                 gone.push(device);
@@ -308,8 +310,9 @@ fn note_event(
         AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), removed(id)),
         AccountEvent::RecoveryCodesCreated(id) => ("recovery_codes.created", id.to_string(), ""),
         AccountEvent::RecoveryCodesRemoved(id) => ("recovery_codes.removed", id.to_string(), ""),
-        // Told of where it happens, whoever locks; a lock on a lock is nothing.
-        AccountEvent::Locked(_) => return Ok(()),
+        // Written where it happens, whoever locks; a lock on a lock is written here.
+        AccountEvent::Locked(_) if before.lock.is_none() => return Ok(()),
+        AccountEvent::Locked(reason) => ("account.locked", user.to_owned(), reason.name()),
         AccountEvent::Unlocked if before.lock.is_none() => {
             ("account.unlocked", user.to_owned(), event::WAS_NOT_LOCKED)
         }

@@ -243,7 +243,7 @@ impl Store for EmbeddedStore {
             .await
     }
 
-    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError> {
+    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<bool, StoreError> {
         self.write(move |tx, hints| registration::add_ticket(tx, hints, &ticket, &by))
             .await
     }

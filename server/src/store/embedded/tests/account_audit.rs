@@ -126,8 +126,14 @@ async fn accounts_and_codes_leave_their_entries() {
     check!(store.create(question(tenant, &tom, &devices, second(8)))
         => ["operator challenge.decided(tom) DENIED LOCKED_OUT"])
     .unwrap();
-    check!(to(AccountChange::Unlock, 9) => ["operator account.unlocked(tom)"]);
+    // A lock on a lock is an operator's word all the same.
+    check!(to(AccountChange::Lock(LockReason::Operator), 8)
+        => ["operator account.locked(tom) OPERATOR"]);
     // Within the hour a number gets only so many notices.
+    check!(to(AccountChange::Unlock, 9) => [
+        "operator account.unlocked(tom)",
+        "broker notice.refused(tom) NUMBER_CAP",
+    ]);
     ask(&store, tenant, &tom, &devices, second(3700)).await;
     check!(to(AccountChange::Reset, 3701) => [
         "operator account.reset(tom)",
