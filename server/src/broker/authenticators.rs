@@ -117,7 +117,8 @@ impl Broker {
         }
         let now = self.now();
         let tag = self.keyring.number_tag(caller.tenant, &number);
-        let known = self.store.account(caller.tenant, &user).await?;
+        let mut known = self.store.account(caller.tenant, &user).await?;
+        known.drop_unconfirmed(now);
         let known = known.phones.into_iter().find(|phone| phone.number == tag);
         let phone = match known {
             Some(phone) => phone,

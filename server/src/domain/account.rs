@@ -429,7 +429,7 @@ impl Account {
     }
 
     /// "That wasn't me".
-    fn note_report(&mut self, rules: &Policy, now: Timestamp) {
+    pub fn note_report(&mut self, rules: &Policy, now: Timestamp) {
         self.no_code_before = now.after(rules.fatigue.denial_cool_off);
         self.last_denial = Some(now);
         if rules.fatigue.on_report == policy::OnReport::Lock {
@@ -654,7 +654,7 @@ impl Account {
     }
 
     /// What was never confirmed does not stay for ever.
-    fn drop_unconfirmed(&mut self, now: Timestamp) {
+    pub fn drop_unconfirmed(&mut self, now: Timestamp) {
         self.phones.retain(|phone| {
             phone.confirming.is_none() || now.since(phone.create_time) < CONFIRM_LIFETIME
         });
@@ -681,7 +681,12 @@ impl Account {
             Some(known) => known,
             None if full => return Err(AccountRefusal::TooMany),
             None => {
-                self.phones.push(phone);
+                // Whatever was known of it when the text was ordered is gone.
+                self.phones.push(Phone {
+                    create_time: now,
+                    confirming: None,
+                    ..phone
+                });
                 match self.phones.last_mut() {
                     Some(added) => added,
                     None => return Err(AccountRefusal::NotFound),

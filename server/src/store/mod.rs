@@ -159,6 +159,15 @@ pub enum Decided {
         /// was locked.
         ended: Vec<Challenge>,
     },
+    /// Ended before, otherwise than by an approval, and that stays; the device's
+    /// "that wasn't me" is heeded for the account.
+    ReportedLate {
+        /// As it is.
+        challenge: Challenge,
+        /// The user's challenges that ended with this step: because the account
+        /// was locked, or this one, because its time was up.
+        ended: Vec<Challenge>,
+    },
 }
 
 /// A challenge to go on by another way.

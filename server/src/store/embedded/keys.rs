@@ -35,6 +35,7 @@ const METER: u8 = b'M';
 const BROWSER: u8 = b'W';
 const EVENT: u8 = b'N';
 const REVOCATION: u8 = b'r';
+const REPORTED_LATE: u8 = b'l';
 const APPROVALS_OF: u8 = b'L';
 const NOTICES_OF: u8 = b'n';
 const AUDIT: u8 = b'A';
@@ -303,6 +304,10 @@ pub(super) fn tenant_of_event(key: &[u8]) -> Option<TenantId> {
 
 pub(super) fn revocation(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
     key(REVOCATION, &[tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn reported_late(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(REPORTED_LATE, &[tenant.as_bytes(), id.as_bytes()])
 }
 
 pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Vec<u8> {

@@ -120,6 +120,9 @@ macro_rules! store_suite {
             a_lock_or_a_reset_ends_an_open_ticket,
             nothing_is_added_to_a_locked_account,
             an_operator_s_lock_stands,
+            what_policy_forbids_no_longer_decides,
+            a_late_report_is_heeded,
+            an_unproven_number_begins_anew,
         ]);
         $crate::store::suite::tests_of!($place, hints: [
             a_hint_comes_when_the_change_can_be_read,
