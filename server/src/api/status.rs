@@ -174,6 +174,7 @@ fn refused(refusal: CodeRefusal, retry_after: Duration, message: String) -> Stat
         CodeRefusal::TooSoon(_) => (Code::ResourceExhausted, "RESEND_TOO_SOON"),
         CodeRefusal::CoolOff(_) => (Code::ResourceExhausted, "DENIED_A_MOMENT_AGO"),
         CodeRefusal::Capped(Cap::Number, _) => (Code::ResourceExhausted, "NUMBER_CAP"),
+        CodeRefusal::Capped(Cap::User, _) => (Code::ResourceExhausted, "USER_CAP"),
         CodeRefusal::Capped(Cap::Range, _) => (Code::ResourceExhausted, "RANGE_CAP"),
         CodeRefusal::Capped(Cap::Tenant, _) => (Code::ResourceExhausted, "TENANT_CAP"),
         CodeRefusal::PromptBudget(_) => (Code::ResourceExhausted, "PROMPT_BUDGET"),

@@ -136,6 +136,7 @@ fn refusal_sentence(refusal: &CodeRefusal) -> &'static str {
         CodeRefusal::NoAuthenticator => "the user has no authenticator for this method",
         CodeRefusal::PromptExpired => "the prompt has expired",
         CodeRefusal::Capped(Cap::Number, _) => "too many texts to this number",
+        CodeRefusal::Capped(Cap::User, _) => "too many numbers were tried for this user",
         CodeRefusal::Capped(Cap::Range, _) => "too many texts to this range of numbers",
         CodeRefusal::Capped(Cap::Tenant, _) => "too many texts today",
         CodeRefusal::PromptBudget(_) => "the user was asked too often",

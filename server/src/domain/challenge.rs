@@ -361,12 +361,9 @@ impl Challenge {
                 Verdict::Recorded
             }
             Event::DeviceGone(device) => {
-                let asked_others = self.deliveries.iter().any(|d| d.device != device);
-                self.deliveries.retain(|d| d.device != device);
-                self.codes
-                    .sent
-                    .take_if(|sent| sent.phone.as_bytes() == device.as_bytes());
-                if asked_others || !matches!(self.method, Method::Push | Method::Sms) {
+                self.forget_device(device);
+                if !self.deliveries.is_empty() || !matches!(self.method, Method::Push | Method::Sms)
+                {
                     return Verdict::Pending;
                 }
                 self.nobody_left(now, receipt_key_id)
@@ -457,6 +454,20 @@ impl Challenge {
             authenticator: None,
             receipt_key_id: receipt_key_id.to_owned(),
         });
+    }
+
+    /// A device or number is gone: it was never asked, and its code is void.
+    pub fn forget_device(&mut self, device: DeviceId) {
+        self.deliveries.retain(|d| d.device != device);
+        self.codes
+            .sent
+            .take_if(|sent| sent.phone.as_bytes() == device.as_bytes());
+    }
+
+    /// Whether nobody can be asked, and no text message is planned instead.
+    #[must_use]
+    pub fn has_nobody_left(&self, now: Timestamp) -> bool {
+        self.is_open(now) && self.is_out_of_reach() && self.fallback_time.is_none()
     }
 
     /// Nobody can be asked: by text message at once where that is planned, or it

@@ -23,14 +23,14 @@ use crate::domain::{
     challenge::{Challenge, DeliveryState, Event, GuessVerdict, Method, SignedBody},
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
-    ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     notice::Kept,
     policy::{PendingLimit, Policy},
     push::PushJob,
     revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
-    text::TextJob,
+    text::{Receipt, TextJob},
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -578,15 +578,7 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError>;
     /// Notes what the network said of a text with a code, not waited for.
-    fn note_text_receipt(
-        &self,
-        tenant: TenantId,
-        id: ChallengeId,
-        phone: AuthenticatorId,
-        state: DeliveryState,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    fn note_text_receipt(&self, receipt: Receipt, now: Timestamp) -> Result<(), StoreError>;
     /// A remembered browser of a user.
     async fn browser(
         &self,

@@ -411,6 +411,10 @@ pub(super) fn decide(
         return Ok(Decided::PromptExpired);
     }
     let was = Times::of(&challenge);
+    if event == Event::NobodyListens && codes::go_on_by_app(tx, &mut challenge, now)? {
+        keep(tx, hints, was, &challenge);
+        return Ok(Decided::Already(challenge));
+    }
     let changes = matches!(event, Event::DeviceGone(_));
     let report = match &event {
         Event::Answer(answer) if answer.choice == Choice::ReportFraud => Some(answer.clone()),

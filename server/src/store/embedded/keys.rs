@@ -211,14 +211,27 @@ pub(super) enum Metered<'a> {
     /// Notices to a number: apart from its codes, so that nobody can use up by
     /// codes what would warn the user.
     Notices(&'a Tag),
+    /// Codes that prove a number.
+    Confirmations(&'a Tag),
+    /// The same, of the user who asks.
+    Asking(&'a UserId),
+    /// All texts of an organisation but codes for sign-ins.
+    Others,
 }
 
 pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
+    let user;
     let (kind, tag): (u8, &[u8]) = match of {
         Metered::Number(tag) => (1, tag),
         Metered::Range(tag) => (2, tag),
         Metered::Tenant => (3, &[]),
         Metered::Notices(tag) => (4, tag),
+        Metered::Confirmations(tag) => (5, tag),
+        Metered::Asking(id) => {
+            user = id.digest();
+            (6, &user)
+        }
+        Metered::Others => (7, &[]),
     };
     key(METER, &[tenant.as_bytes(), &[kind], tag])
 }

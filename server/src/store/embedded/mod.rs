@@ -44,7 +44,7 @@ use crate::domain::{
     code::Guess,
     device::{Device, PushGateway, PushRegistration},
     ids::{
-        AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId,
+        BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId,
         UserId,
     },
     notice::Kept,
@@ -53,7 +53,7 @@ use crate::domain::{
     revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
-    text::TextJob,
+    text::{Receipt, TextJob},
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -552,19 +552,8 @@ impl Store for EmbeddedStore {
         }
     }
 
-    fn note_text_receipt(
-        &self,
-        tenant: TenantId,
-        id: ChallengeId,
-        phone: AuthenticatorId,
-        state: DeliveryState,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let phone = texts::of_phone(phone);
-        self.write_lazy(move |tx, hints| {
-            challenges::note_delivery(tx, hints, tenant, id, phone, state, &reason, now)
-        })
+    fn note_text_receipt(&self, receipt: Receipt, now: Timestamp) -> Result<(), StoreError> {
+        self.write_lazy(move |tx, hints| texts::note_receipt(tx, hints, &receipt, now))
     }
 
     async fn browser(

@@ -257,7 +257,10 @@ pub(in crate::store) async fn an_approval_is_taken_back_once_and_stays(place: &d
     let denied = answered(&store, (tenant, &tom), asked, Choice::Deny, last).await;
     let event = answer(&phones[1], Choice::ReportFraud);
     let refused = decide(&store, &denied, event, last).await;
-    assert!(matches!(refused, Decided::ReportedLate { .. }), "{refused:?}");
+    assert!(
+        matches!(refused, Decided::ReportedLate { .. }),
+        "{refused:?}"
+    );
     // It leaves with its challenge.
     while store.remove_challenges(late, late).await.unwrap().more {}
     assert_eq!(store.revocation(tenant, approved.id).await.unwrap(), None);
