@@ -30,7 +30,7 @@ pub(super) fn refusal(status: &tonic::Status) -> String {
             "You have just denied a sign-in. We can text you in {}.",
             wait()
         ),
-        "NUMBER_CAP" | "RANGE_CAP" | "TENANT_CAP" => {
+        "NUMBER_CAP" | "USER_CAP" | "RANGE_CAP" | "TENANT_CAP" => {
             "We can't send more texts for now. Please choose another way.".to_owned()
         }
         "TOO_MANY_SENDS" => {

@@ -136,6 +136,11 @@ pub(super) fn status(error: BrokerError) -> Status {
             build(Code::FailedPrecondition, message, info("NOT_BY_POLICY", []))
         }
         BrokerError::NoSnooze => build(Code::FailedPrecondition, message, info("NO_SNOOZE", [])),
+        BrokerError::AccountLocked => build(
+            Code::FailedPrecondition,
+            message,
+            info("ACCOUNT_LOCKED", []),
+        ),
         BrokerError::NoTextGateway => build(
             Code::FailedPrecondition,
             message,

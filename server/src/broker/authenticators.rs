@@ -117,7 +117,8 @@ impl Broker {
         }
         let now = self.now();
         let tag = self.keyring.number_tag(caller.tenant, &number);
-        let known = self.store.account(caller.tenant, &user).await?;
+        let mut known = self.store.account(caller.tenant, &user).await?;
+        known.drop_unconfirmed(now);
         let known = known.phones.into_iter().find(|phone| phone.number == tag);
         let phone = match known {
             Some(phone) => phone,
@@ -355,6 +356,7 @@ impl Broker {
                     BrokerError::WrongCode { attempts_left }
                 }
                 AccountRefusal::NoSnooze => BrokerError::NoSnooze,
+                AccountRefusal::Locked => BrokerError::AccountLocked,
                 AccountRefusal::CodeExpired => BrokerError::NoCodeExpected,
                 AccountRefusal::NotSent(refusal) => {
                     self.metrics.code_refused(refusal);

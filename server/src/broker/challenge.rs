@@ -413,7 +413,10 @@ impl Broker {
                     return self.show(challenge, signed);
                 }
                 Decided::Already(challenge) => return self.show_stored(challenge, signed).await,
-                Decided::PromptExpired | Decided::NotFound | Decided::Revoked { .. } => {
+                Decided::PromptExpired
+                | Decided::NotFound
+                | Decided::ReportedLate { .. }
+                | Decided::Revoked { .. } => {
                     return Err(BrokerError::NotFound("challenge"));
                 }
             }
@@ -513,9 +516,10 @@ impl Broker {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
             }
-            Decided::PromptExpired | Decided::NotFound | Decided::Revoked { .. } => {
-                Err(BrokerError::NotFound("challenge"))
-            }
+            Decided::PromptExpired
+            | Decided::NotFound
+            | Decided::ReportedLate { .. }
+            | Decided::Revoked { .. } => Err(BrokerError::NotFound("challenge")),
         }
     }
 

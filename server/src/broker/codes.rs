@@ -91,6 +91,8 @@ impl Broker {
                 seed,
                 digits: policy.codes.digits,
                 sealed_number: Vec::new(),
+                nth: 0,
+                metered: Timestamp::default(),
                 attempts: 0,
                 expire_time,
             },

@@ -101,6 +101,12 @@ impl Broker {
                 Responded::to(&challenge, true)
             }
             Decided::Already(challenge) => Err(already_decided(&challenge)),
+            Decided::ReportedLate { challenge, ended } => {
+                for other in &ended {
+                    self.withdraw(other);
+                }
+                Err(already_decided(&challenge))
+            }
             Decided::Lapsed(challenge) => {
                 self.withdraw(&challenge);
                 Err(already_decided(&challenge))
@@ -296,6 +302,7 @@ impl Broker {
             Decided::Already(_)
             | Decided::PromptExpired
             | Decided::NotFound
+            | Decided::ReportedLate { .. }
             | Decided::Revoked { .. } => {}
         }
         Ok(())

@@ -128,7 +128,9 @@ impl Broker {
             manual_code: code.grouped(),
             expire_time: ticket.expire_time,
         };
-        self.store.add_ticket(ticket, caller.by.clone()).await?;
+        if !self.store.add_ticket(ticket, caller.by.clone()).await? {
+            return Err(BrokerError::AccountLocked);
+        }
         tracing::debug!(tenant = %caller.tenant, enrollment = %issued.id, "ticket made");
         Ok(issued)
     }

@@ -99,6 +99,9 @@ pub enum BrokerError {
     /// Registering can't be put off, or there is nothing to put off.
     #[error("registering cannot be put off")]
     NoSnooze,
+    /// Nothing to answer with is added while the account is locked.
+    #[error("the account is locked")]
+    AccountLocked,
     /// No gateway for text messages is configured.
     #[error("no gateway for text messages is configured")]
     NoTextGateway,
@@ -133,6 +136,7 @@ fn refusal_sentence(refusal: &CodeRefusal) -> &'static str {
         CodeRefusal::NoAuthenticator => "the user has no authenticator for this method",
         CodeRefusal::PromptExpired => "the prompt has expired",
         CodeRefusal::Capped(Cap::Number, _) => "too many texts to this number",
+        CodeRefusal::Capped(Cap::User, _) => "too many numbers were tried for this user",
         CodeRefusal::Capped(Cap::Range, _) => "too many texts to this range of numbers",
         CodeRefusal::Capped(Cap::Tenant, _) => "too many texts today",
         CodeRefusal::PromptBudget(_) => "the user was asked too often",

@@ -16,7 +16,8 @@ use crate::{
     },
     domain::{
         challenge::DeliveryState,
-        text::{Notice, TextJob, TextPurpose},
+        code::Codes,
+        text::{Notice, Receipt, TextJob, TextPurpose},
         time::Timestamp,
     },
     store::{StoreError, TextResult},
@@ -77,7 +78,7 @@ impl Broker {
 
     /// What a network says of a text.
     pub fn take_receipt(&self, receipt: &TextReceipt) {
-        let Some((tenant, challenge, phone)) = self.keyring.read_reference(&receipt.reference)
+        let Some((tenant, challenge, phone, nth)) = self.keyring.read_reference(&receipt.reference)
         else {
             tracing::warn!(gateway = %receipt.gateway, "a receipt for no text of ours");
             return;
@@ -90,9 +91,15 @@ impl Broker {
         self.metrics
             .text_receipt(&receipt.gateway, state == DeliveryState::Fetched);
         let now = self.now();
-        let noted = self
-            .store
-            .note_text_receipt(tenant, challenge, phone, state, reason, now);
+        let receipt = Receipt {
+            tenant,
+            challenge,
+            phone,
+            nth,
+            state,
+            reason,
+        };
+        let noted = self.store.note_text_receipt(receipt, now);
         if let Err(error) = noted {
             tracing::warn!(%error, "a receipt could not be noted");
         }
@@ -250,6 +257,14 @@ impl Broker {
         })
     }
 
+    /// Whether `code` is the one that is waited for: another may have been ordered
+    /// since.
+    fn counts(&self, codes: Option<&Codes>, owner: &[u8; 16], code: &str) -> bool {
+        let hash = self.keyring.code_hash(owner, code);
+        let sent = codes.and_then(|codes| codes.sent.as_ref());
+        sent.is_some_and(|sent| sent.hash == hash)
+    }
+
     /// The text as it goes out; none when it is of no use any more.
     async fn compose(&self, job: &TextJob) -> Result<Option<Text>, BrokerError> {
         let account = self.store.account(job.tenant, &job.user).await?;
@@ -276,14 +291,22 @@ impl Broker {
                 if !open.is_open(self.now()) {
                     return Ok(None);
                 }
-                reference =
-                    self.keyring
-                        .receipt_reference(job.tenant, challenge.as_bytes(), job.phone);
                 let code = self.keyring.digits(&job.seed, job.digits);
+                if !self.counts(Some(&open.codes), challenge.as_bytes(), &code) {
+                    return Ok(None);
+                }
+                let challenge = challenge.as_bytes();
+                reference = self
+                    .keyring
+                    .receipt_reference(job.tenant, challenge, job.phone, job.nth);
                 texts::sign_in_code(language, name, &code, host)
             }
             TextPurpose::ConfirmNumber => {
                 let code = self.keyring.digits(&job.seed, job.digits);
+                let waiting = phone.and_then(|phone| phone.confirming.as_ref());
+                if !self.counts(waiting, job.phone.as_bytes(), &code) {
+                    return Ok(None);
+                }
                 texts::confirm_number_code(language, name, &code, host)
             }
             TextPurpose::Notice(notice) => texts::notice(language, &spoken(notice), name),

@@ -109,36 +109,44 @@ impl Keyring {
         tenant: TenantId,
         challenge: &[u8; 16],
         phone: AuthenticatorId,
+        nth: u32,
     ) -> String {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         let mut bytes = tenant.as_bytes().to_vec();
         bytes.extend_from_slice(challenge);
         bytes.extend_from_slice(phone.as_bytes());
+        bytes.extend_from_slice(&nth.to_be_bytes());
         let mac = tag(self.master.keyed_hash("text-receipt", &[&bytes]));
         bytes.extend_from_slice(&mac);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a reference back; none: it was made up.
+    /// Reads a reference back, with the send that it is of; none: it was made up.
     pub(super) fn read_reference(
         &self,
         reference: &str,
-    ) -> Option<(TenantId, crate::domain::ids::ChallengeId, AuthenticatorId)> {
+    ) -> Option<(
+        TenantId,
+        crate::domain::ids::ChallengeId,
+        AuthenticatorId,
+        u32,
+    )> {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         use subtle::ConstantTimeEq as _;
         let bytes = URL_SAFE_NO_PAD.decode(reference).ok()?;
-        let (said, mac) = bytes.split_at_checked(48)?;
+        let (said, mac) = bytes.split_at_checked(52)?;
         let expected = tag(self.master.keyed_hash("text-receipt", &[said]));
         if !bool::from(expected.ct_eq(mac)) {
             return None;
         }
         let (tenant, rest) = said.split_first_chunk::<16>()?;
         let (challenge, rest) = rest.split_first_chunk::<16>()?;
-        let (phone, _) = rest.split_first_chunk::<16>()?;
+        let (phone, nth) = rest.split_first_chunk::<16>()?;
         Some((
             TenantId::from_bytes(*tenant),
             crate::domain::ids::ChallengeId::from_bytes(*challenge),
             AuthenticatorId::from_bytes(*phone),
+            u32::from_be_bytes(nth.try_into().ok()?),
         ))
     }
 }
@@ -192,10 +200,10 @@ mod tests {
         let ring = keyring(1);
         let tenant = TenantId::from_bytes([1; 16]);
         let phone = AuthenticatorId::from_bytes([3; 16]);
-        let reference = ring.receipt_reference(tenant, &[2; 16], phone);
+        let reference = ring.receipt_reference(tenant, &[2; 16], phone, 3);
         assert_eq!(
             ring.read_reference(&reference),
-            Some((tenant, ChallengeId::from_bytes([2; 16]), phone))
+            Some((tenant, ChallengeId::from_bytes([2; 16]), phone, 3))
         );
         assert!(reference.len() <= 128);
         assert_eq!(keyring(2).read_reference(&reference), None);

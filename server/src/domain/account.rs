@@ -437,7 +437,7 @@ impl Account {
     }
 
     /// "That wasn't me".
-    fn note_report(&mut self, rules: &Policy, now: Timestamp) {
+    pub fn note_report(&mut self, rules: &Policy, now: Timestamp) {
         self.no_code_before = now.after(rules.fatigue.denial_cool_off);
         self.last_denial = Some(now);
         if rules.fatigue.on_report == policy::OnReport::Lock {
@@ -520,6 +520,25 @@ pub enum AccountChange {
     List(bool),
 }
 
+impl AccountChange {
+    /// Whether it adds, or confirms, something to answer with.
+    fn adds(&self) -> bool {
+        match self {
+            Self::AddPhone { .. }
+            | Self::ConfirmPhone { .. }
+            | Self::AddTotp(_)
+            | Self::ConfirmTotp { .. }
+            | Self::SetRecoveryCodes(_) => true,
+            Self::Remove(_)
+            | Self::Lock(_)
+            | Self::Unlock
+            | Self::Reset
+            | Self::Snooze
+            | Self::List(_) => false,
+        }
+    }
+}
+
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountRefusal {
@@ -540,6 +559,8 @@ pub enum AccountRefusal {
     NotSent(CodeRefusal),
     /// There is nothing to put off, or it was put off too often.
     NoSnooze,
+    /// Nothing to answer with is added while the account is locked.
+    Locked,
 }
 
 /// What an account's change amounts to, for the audit trail and for the user.
@@ -586,6 +607,9 @@ impl Account {
         now: Timestamp,
     ) -> Result<AccountEvent, AccountRefusal> {
         self.drop_unconfirmed(now);
+        if self.lock.is_some() && change.adds() {
+            return Err(AccountRefusal::Locked);
+        }
         match change {
             AccountChange::AddPhone { phone, order } => self.add_phone(*phone, &order, rules, now),
             AccountChange::ConfirmPhone { id, typed } => self.confirm_phone(id, &typed, now),
@@ -608,6 +632,10 @@ impl Account {
             AccountChange::Remove(id) => self.remove(id),
             AccountChange::Lock(reason) => {
                 self.lock_for(reason, now);
+                // What an operator says stands, whatever locked it before.
+                if let Some(lock) = &mut self.lock {
+                    lock.reason = reason;
+                }
                 Ok(AccountEvent::Locked(reason))
             }
             AccountChange::Unlock => {
@@ -634,7 +662,7 @@ impl Account {
     }
 
     /// What was never confirmed does not stay for ever.
-    fn drop_unconfirmed(&mut self, now: Timestamp) {
+    pub fn drop_unconfirmed(&mut self, now: Timestamp) {
         self.phones.retain(|phone| {
             phone.confirming.is_none() || now.since(phone.create_time) < CONFIRM_LIFETIME
         });
@@ -661,7 +689,12 @@ impl Account {
             Some(known) => known,
             None if full => return Err(AccountRefusal::TooMany),
             None => {
-                self.phones.push(phone);
+                // Whatever was known of it when the text was ordered is gone.
+                self.phones.push(Phone {
+                    create_time: now,
+                    confirming: None,
+                    ..phone
+                });
                 match self.phones.last_mut() {
                     Some(added) => added,
                     None => return Err(AccountRefusal::NotFound),

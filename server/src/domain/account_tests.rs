@@ -75,6 +75,8 @@ fn order(n: u8, now: Timestamp) -> CodeOrder {
             seed: [0; 16],
             digits: 6,
             sealed_number: Vec::new(),
+            nth: 0,
+            metered: Timestamp::default(),
             attempts: 0,
             expire_time,
         },

@@ -58,6 +58,10 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "the challenge's id; the way of answering",
     ),
     (
+        "challenge.reported_late",
+        "the challenge's id, ended before otherwise than by an approval; the device that said so",
+    ),
+    (
         "challenge.revoked",
         "the challenge's id; the device that said so",
     ),

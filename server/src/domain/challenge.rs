@@ -369,12 +369,9 @@ impl Challenge {
                 Verdict::Recorded
             }
             Event::DeviceGone(device) => {
-                let asked_others = self.deliveries.iter().any(|d| d.device != device);
-                self.deliveries.retain(|d| d.device != device);
-                self.codes
-                    .sent
-                    .take_if(|sent| sent.phone.as_bytes() == device.as_bytes());
-                if asked_others || !matches!(self.method, Method::Push | Method::Sms) {
+                self.forget_device(device);
+                if !self.deliveries.is_empty() || !matches!(self.method, Method::Push | Method::Sms)
+                {
                     return Verdict::Pending;
                 }
                 self.nobody_left(now, receipt_key_id)
@@ -465,6 +462,20 @@ impl Challenge {
             authenticator: None,
             receipt_key_id: receipt_key_id.to_owned(),
         });
+    }
+
+    /// A device or number is gone: it was never asked, and its code is void.
+    pub fn forget_device(&mut self, device: DeviceId) {
+        self.deliveries.retain(|d| d.device != device);
+        self.codes
+            .sent
+            .take_if(|sent| sent.phone.as_bytes() == device.as_bytes());
+    }
+
+    /// Whether nobody can be asked, and no text message is planned instead.
+    #[must_use]
+    pub fn has_nobody_left(&self, now: Timestamp) -> bool {
+        self.is_open(now) && self.is_out_of_reach() && self.fallback_time.is_none()
     }
 
     /// Nobody can be asked: by text message at once where that is planned, or it
@@ -586,6 +597,34 @@ impl Challenge {
         Ok(())
     }
 
+    /// Whether policy, as it is now, lets a code decide: it may have changed since
+    /// the code was sent.
+    fn may_be_guessed(&self, account: &Account, rules: &Policy) -> bool {
+        let country_is_allowed = || {
+            let sent = self.codes.sent.as_ref();
+            let phone = sent.and_then(|sent| account.phone(sent.phone));
+            phone.is_some_and(|phone| rules.sms.countries.contains(&phone.country))
+        };
+        rules.methods.allow(self.method) && (self.method != Method::Sms || country_is_allowed())
+    }
+
+    /// Takes note that what it waits for was taken away: back to the prompt, if
+    /// that lasts, or it ends.
+    pub fn lose_method(&mut self, now: Timestamp, receipt_key_id: &str) -> Verdict {
+        if self.outcome.is_some() {
+            return Verdict::AlreadyDecided;
+        }
+        if now >= self.expire_time {
+            self.end(Final::Expired, Reason::TimedOut, now, receipt_key_id);
+            return Verdict::Expired;
+        }
+        if self.go_back_to_push(now).is_ok() {
+            return Verdict::Pending;
+        }
+        self.end_unreachable(now, receipt_key_id);
+        Verdict::Recorded
+    }
+
     /// Takes a typed code in: beside a device's answer the only way to an
     /// approval. The account is to be kept whatever the verdict.
     pub fn guess(
@@ -607,7 +646,7 @@ impl Challenge {
             self.end(Final::Denied, Reason::LockedOut, now, receipt_key_id);
             return GuessVerdict::Locked;
         }
-        if guess.method() != self.method {
+        if guess.method() != self.method || !self.may_be_guessed(account, rules) {
             return GuessVerdict::NothingToCheck;
         }
         match account.check(guess, Some(&mut self.codes), &rules.lockout, now) {

@@ -111,6 +111,7 @@ impl CodeRefusal {
             Self::NoAuthenticator => "NO_AUTHENTICATOR",
             Self::PromptExpired => "PROMPT_EXPIRED",
             Self::Capped(Cap::Number, _) => "NUMBER_CAP",
+            Self::Capped(Cap::User, _) => "USER_CAP",
             Self::Capped(Cap::Range, _) => "RANGE_CAP",
             Self::Capped(Cap::Tenant, _) => "TENANT_CAP",
             Self::PromptBudget(_) => "PROMPT_BUDGET",
@@ -123,6 +124,8 @@ impl CodeRefusal {
 pub enum Cap {
     /// Of the number.
     Number,
+    /// Of the user who asks for codes that prove numbers.
+    User,
     /// Of the number's range.
     Range,
     /// Of the organisation.

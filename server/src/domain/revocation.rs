@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    challenge::{Challenge, DeviceProof, Final, Road},
+    challenge::{Challenge, DeviceProof, Final, Reason, Road},
     ids::ChallengeId,
     response::{Answer, Choice},
     time::Timestamp,
@@ -60,6 +60,23 @@ impl Challenge {
                 .deliveries
                 .iter()
                 .any(|delivery| asked(delivery.road) && Some(delivery.device) != by)
+    }
+
+    /// Whether a verified answer of a device says "that wasn't me" of a challenge
+    /// that has ended otherwise: too late to decide, in time to be heeded.
+    #[must_use]
+    pub fn is_reported_late_by(&self, answer: &Answer, now: Timestamp) -> bool {
+        let ended = self.outcome.as_ref().filter(|outcome| {
+            outcome.state != Final::Approved
+                && outcome.reason != Reason::FraudReported
+                && now.since(outcome.decide_time) <= WINDOW
+        });
+        ended.is_some()
+            && answer.choice == Choice::ReportFraud
+            && self
+                .deliveries
+                .iter()
+                .any(|delivery| delivery.device == answer.proof.device)
     }
 
     /// Whether a verified answer of a device takes an approval back: it says "that

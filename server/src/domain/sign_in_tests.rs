@@ -253,9 +253,9 @@ fn what_is_shown_next() {
         (
             "a number of another country",
             case().number("FR"),
-            N::Enroll,
+            N::AskServiceDesk,
             &[],
-            ALL,
+            &[],
         ),
         (
             "no gateway for texts",

@@ -45,6 +45,16 @@ impl Meter {
         self.day = self.day.saturating_add(1);
         Ok(())
     }
+
+    /// Takes a send back that was counted at `then`, where it still counts.
+    fn give_back(&mut self, then: Timestamp) {
+        if self.hour_start <= then {
+            self.hour = self.hour.saturating_sub(1);
+        }
+        if self.day_start <= then {
+            self.day = self.day.saturating_sub(1);
+        }
+    }
 }
 
 /// The different numbers of one range that were texted within an hour: a row
@@ -89,40 +99,111 @@ impl RangeMeter {
     }
 }
 
+/// Codes that prove a number, per user who asks for them and hour: one for each
+/// number that a user may have ([`super::account::MAX_PHONES`]). Nobody adds
+/// numbers all day but who earns by texts.
+pub const CONFIRMATIONS_PER_USER_HOUR: u32 = 5;
+/// The same per day.
+pub const CONFIRMATIONS_PER_USER_DAY: u32 = 10;
+
+/// How long after it was added a number is looked at as one of a range: SMS
+/// pumping is done with numbers that have just been added, while the numbers of
+/// one company's phones are neighbours for good.
+pub const RANGE_WATCHED: Duration = Duration::from_secs(7 * 86_400);
+
+/// What a text is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// A code for a sign-in, to a number added at this time.
+    SignIn(Timestamp),
+    /// A code that proves a number.
+    Confirmation,
+    /// A notice.
+    Notice,
+}
+
 /// The meters that one text runs through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meters {
-    /// Of the number.
+    /// Of the number, for texts of this kind only: nobody can use up by one kind
+    /// what the others need.
     pub number: Meter,
-    /// Of its range.
+    /// Of the user who asks for codes that prove numbers.
+    pub user: Meter,
+    /// Of the number's range.
     pub range: RangeMeter,
+    /// Of the organisation, for all but codes for sign-ins.
+    pub others: Meter,
     /// Of the organisation.
     pub tenant: Meter,
 }
 
 impl Meters {
     /// Counts one text to `number`. `true`: its range has become suspicious.
-    /// Only when all limits hold are the meters to be kept.
+    /// Only when all limits hold are the meters to be kept. Half of the
+    /// organisation's day is kept for codes for sign-ins.
     ///
     /// # Errors
     /// [`CodeRefusal::Capped`].
     pub fn admit(
         &mut self,
+        counted: Counted,
         number: Tag,
         now: Timestamp,
         rules: &policy::Sms,
     ) -> Result<bool, CodeRefusal> {
+        let capped = |cap| move |until| CodeRefusal::Capped(cap, until);
         self.number
             .admit(now, rules.per_number_hour, rules.per_number_day)
-            .map_err(|until| CodeRefusal::Capped(Cap::Number, until))?;
-        let alarm = self
-            .range
-            .admit(number, now, rules)
-            .map_err(|until| CodeRefusal::Capped(Cap::Range, until))?;
+            .map_err(capped(Cap::Number))?;
+        let (hour, day) = (CONFIRMATIONS_PER_USER_HOUR, CONFIRMATIONS_PER_USER_DAY);
+        let alarm = match counted {
+            Counted::SignIn(added) if now.since(added) >= RANGE_WATCHED => false,
+            Counted::Notice => false,
+            Counted::SignIn(_) => self.admit_range(number, now, rules)?,
+            Counted::Confirmation => {
+                let user = self.user.admit(now, hour, day);
+                user.map_err(capped(Cap::User))?;
+                self.admit_range(number, now, rules)?
+            }
+        };
+        match counted {
+            Counted::SignIn(_) => {}
+            Counted::Confirmation | Counted::Notice => self
+                .others
+                .admit(now, u32::MAX, rules.per_tenant_day.div_ceil(2))
+                .map_err(capped(Cap::Tenant))?,
+        }
         self.tenant
             .admit(now, u32::MAX, rules.per_tenant_day)
-            .map_err(|until| CodeRefusal::Capped(Cap::Tenant, until))?;
+            .map_err(capped(Cap::Tenant))?;
         Ok(alarm)
+    }
+
+    fn admit_range(
+        &mut self,
+        number: Tag,
+        now: Timestamp,
+        rules: &policy::Sms,
+    ) -> Result<bool, CodeRefusal> {
+        let admitted = self.range.admit(number, now, rules);
+        admitted.map_err(|until| CodeRefusal::Capped(Cap::Range, until))
+    }
+
+    /// Takes one text back that was counted at `then` and never went out. Its
+    /// range keeps the number: numbers in a row that can't be texted are what
+    /// guessing numbers looks like.
+    pub fn give_back(&mut self, counted: Counted, then: Timestamp) {
+        self.number.give_back(then);
+        self.tenant.give_back(then);
+        match counted {
+            Counted::SignIn(_) => {}
+            Counted::Confirmation => {
+                self.user.give_back(then);
+                self.others.give_back(then);
+            }
+            Counted::Notice => self.others.give_back(then),
+        }
     }
 }
 

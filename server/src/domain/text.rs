@@ -3,6 +3,7 @@
 //! from `seed` and the broker's key.
 
 use super::{
+    challenge::DeliveryState,
     ids::{AuthenticatorId, ChallengeId, TenantId, TextId, UserId},
     time::Timestamp,
 };
@@ -85,6 +86,23 @@ impl Notice {
     }
 }
 
+/// What a network says of a text with a code for a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Of which organisation.
+    pub tenant: TenantId,
+    /// For which challenge.
+    pub challenge: ChallengeId,
+    /// To which number.
+    pub phone: AuthenticatorId,
+    /// Which send of the challenge, from 1; 0 where that is not known.
+    pub nth: u32,
+    /// How far it came.
+    pub state: DeliveryState,
+    /// What the network gave as the reason.
+    pub reason: String,
+}
+
 /// A text intended: stored before it is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextJob {
@@ -106,6 +124,11 @@ pub struct TextJob {
     pub digits: u8,
     /// Sealed number, where the account holds it no more (it was removed).
     pub sealed_number: Vec<u8>,
+    /// Which send of its challenge, or of the number to be confirmed, from 1; 0
+    /// where that was not kept, or there is no code.
+    pub nth: u32,
+    /// When the meters counted it; 0 where that was not kept.
+    pub metered: Timestamp,
     /// Tries so far.
     pub attempts: u32,
     /// Of no use after this.

@@ -23,14 +23,14 @@ use crate::domain::{
     challenge::{Challenge, DeliveryState, Event, GuessVerdict, Method, SignedBody},
     code::{CodeOrder, CodeRefusal, Guess},
     device::{Device, PushGateway, PushRegistration},
-    ids::{AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{BrowserId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     notice::Kept,
     policy::{PendingLimit, Policy},
     push::PushJob,
     revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
-    text::TextJob,
+    text::{Receipt, TextJob},
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -157,6 +157,15 @@ pub enum Decided {
         challenge: Challenge,
         /// The user's challenges that ended with this step, because the account
         /// was locked.
+        ended: Vec<Challenge>,
+    },
+    /// Ended before, otherwise than by an approval, and that stays; the device's
+    /// "that wasn't me" is heeded for the account.
+    ReportedLate {
+        /// As it is.
+        challenge: Challenge,
+        /// The user's challenges that ended with this step: because the account
+        /// was locked, or this one, because its time was up.
         ended: Vec<Challenge>,
     },
 }
@@ -398,8 +407,9 @@ pub trait Store: Send + Sync {
         by: By,
     ) -> Result<Option<ApiKey>, StoreError>;
 
-    /// Adds a ticket; an open one of the same user is replaced.
-    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError>;
+    /// Adds a ticket; an open one of the same user is replaced. `false`: the
+    /// account is locked, and nothing was done.
+    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<bool, StoreError>;
     /// One ticket.
     async fn ticket(
         &self,
@@ -568,15 +578,7 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError>;
     /// Notes what the network said of a text with a code, not waited for.
-    fn note_text_receipt(
-        &self,
-        tenant: TenantId,
-        id: ChallengeId,
-        phone: AuthenticatorId,
-        state: DeliveryState,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    fn note_text_receipt(&self, receipt: Receipt, now: Timestamp) -> Result<(), StoreError>;
     /// A remembered browser of a user.
     async fn browser(
         &self,

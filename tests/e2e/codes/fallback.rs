@@ -7,7 +7,10 @@ use countersign_tests::{
     end, in_time,
     push::{PushWorld, delivery, patiently},
 };
-use device_sim::{fault::Fault, gateway::Vendor};
+use device_sim::{
+    fault::Fault,
+    gateway::{TextMessage, Vendor},
+};
 use tonic::Code;
 
 use super::{MASKED, NUMBER, codes_shown, generous, outcomes, seconds, texted, until_method, why};
@@ -358,7 +361,7 @@ async fn out_of_reach_and_no_text_ends_at_once() {
     let asked = world.ask("nobody").await;
     assert_eq!(end(&asked), (S::Denied, R::Unreachable));
 
-    // A number that has had its share: the text that confirmed it.
+    // A number that has had its share: a code for another sign-in.
     let sms = v1::SmsPolicy {
         per_number_hour: Some(1),
         ..v1::SmsPolicy::default()
@@ -373,6 +376,13 @@ async fn out_of_reach_and_no_text_ends_at_once() {
     let phone = world.phone(Vendor::Apns, "tom").await;
     world.broker.pass(seconds(1));
     world.gateways.devices().uninstall(&phone.token);
+    let first = world.ask_by("tom", Method::Sms).await.unwrap();
+    assert_eq!(first.method(), Method::Sms);
+    let texted = world.inbox().wait_until(|texts| {
+        let is_code = |text: &&TextMessage| text.text.starts_with(|c: char| c.is_ascii_digit());
+        (texts.iter().filter(is_code).count() == 2).then_some(())
+    });
+    patiently("the code", texted).await;
     let asked = world.ask("tom").await;
     let ended = world
         .broker
@@ -390,7 +400,7 @@ async fn out_of_reach_and_no_text_ends_at_once() {
         outcomes(&world, "code.refused").await,
         ["NUMBER_CAP", "NUMBER_CAP"]
     );
-    assert_eq!(codes_shown(&world), 1);
+    assert_eq!(codes_shown(&world), 2);
 }
 
 /// No text may be sent, but the phone may still answer: it goes on as it was.

@@ -15,13 +15,14 @@ use crate::{
         account::{Account, AccountChange, AccountEvent, AccountRefusal, Phone},
         audit::By,
         browser::Forgetting,
-        challenge::{Challenge, Event, Verdict},
+        challenge::{Challenge, Event, Method, Verdict},
         code::CodeOrder,
         event,
         ids::{AuthenticatorId, ChallengeId, TenantId, UserId},
         policy::Policy,
+        spending::Counted,
         tenant::Tenant,
-        text::Notice,
+        text::{Notice, TextJob},
         time::Timestamp,
     },
     store::{AccountChanged, StoreError, engine::Tx},
@@ -77,6 +78,14 @@ pub(super) fn tell_pending(
             continue;
         };
         let was = Times::of(&challenge);
+        if let Event::DeviceGone(device) = event {
+            let mut left = challenge.clone();
+            left.forget_device(device);
+            if codes::go_on_by_app(tx, &mut left, doing.now)? {
+                challenges::keep(tx, hints, was, &left);
+                continue;
+            }
+        }
         match challenge.apply(event, doing.now, doing.receipt_key_id) {
             Verdict::Recorded => {
                 challenges::settle(tx, hints, was, &challenge, doing.now, doing.by)?;
@@ -87,6 +96,42 @@ pub(super) fn tell_pending(
                 met.ended.push(challenge);
             }
             Verdict::Pending => {
+                challenges::keep(tx, hints, was, &challenge);
+                met.dropped.push(challenge.id);
+            }
+            Verdict::AlreadyDecided | Verdict::NotAsked | Verdict::PromptExpired => {}
+        }
+    }
+    Ok(met)
+}
+
+/// Challenges that wait for what was just taken away go back to the prompt, or end.
+fn lose_methods(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    (before, after): (&Account, &Account),
+    rules: &Policy,
+    doing: Doing<'_>,
+) -> Result<Met, StoreError> {
+    let lost = |method| before.can_answer_by(method, rules) && !after.can_answer_by(method, rules);
+    let mut met = Met::default();
+    for mut challenge in challenges::pending_of(tx, after.tenant, &after.user)? {
+        let by_code = matches!(challenge.method, Method::Totp | Method::RecoveryCode);
+        if !by_code || !lost(challenge.method) {
+            continue;
+        }
+        let was = Times::of(&challenge);
+        match challenge.lose_method(doing.now, doing.receipt_key_id) {
+            Verdict::Recorded => {
+                challenges::settle(tx, hints, was, &challenge, doing.now, doing.by)?;
+                met.ended.push(challenge);
+            }
+            Verdict::Expired => {
+                challenges::settle(tx, hints, was, &challenge, doing.now, &By::broker())?;
+                met.ended.push(challenge);
+            }
+            Verdict::Pending => {
+                codes::note_method(tx, &challenge, doing.now, doing.by)?;
                 challenges::keep(tx, hints, was, &challenge);
                 met.dropped.push(challenge.id);
             }
@@ -119,6 +164,7 @@ pub(super) fn was_locked(
     )?;
     let why = Forgetting::Locked;
     browsers::forget(tx, account.tenant, user, why, doing.now, doing.by)?;
+    registration::kill_ticket(tx, hints, whose, doing.now, doing.by)?;
     let notice = Notice::AccountLocked;
     texts::notify(tx, hints, account, rules, &notice, None, &[], doing.now)?;
     let whose = (account.tenant, user);
@@ -188,7 +234,11 @@ pub(super) fn change(
                 challenge.depends_on(id).then_some(Event::DeviceGone(id))
             })?;
         }
+        AccountEvent::TotpRemoved(_) | AccountEvent::RecoveryCodesRemoved(_) => {
+            met = lose_methods(tx, hints, (&before, &account), &rules, doing)?;
+        }
         AccountEvent::Reset => {
+            registration::kill_ticket(tx, hints, (tenant, user), now, doing.by)?;
             for device in registration::devices_of(tx, tenant, user)? {
                 registration::drop_device(tx, &device, now, doing.by)?;
                 gone.push(device);
@@ -236,12 +286,18 @@ fn text_number(
     };
     let whose = (account.tenant, &account.user);
     let (now, by) = (doing.now, doing.by);
-    match codes::meter(tx, account.tenant, phone, rules, now)? {
+    match codes::meter(tx, account, phone, Counted::Confirmation, rules, now)? {
         Ok(alarm) => {
             let outcome = format!("CONFIRM {}", order.masked);
             note_of(tx, now, whose, by, "code.sent", id, outcome)?;
             codes::sound_alarm(tx, account.tenant, phone, alarm, now)?;
-            texts::add(tx, hints, &order.job);
+            let sends = phone.confirming.as_ref().map_or(0, |codes| codes.sends);
+            let job = TextJob {
+                nth: sends,
+                metered: now,
+                ..order.job.clone()
+            };
+            texts::add(tx, hints, &job);
             Ok(Ok(alarm))
         }
         Err(refusal) => {
@@ -308,8 +364,9 @@ fn note_event(
         AccountEvent::TotpRemoved(id) => ("totp.removed", id.to_string(), removed(id)),
         AccountEvent::RecoveryCodesCreated(id) => ("recovery_codes.created", id.to_string(), ""),
         AccountEvent::RecoveryCodesRemoved(id) => ("recovery_codes.removed", id.to_string(), ""),
-        // Told of where it happens, whoever locks; a lock on a lock is nothing.
-        AccountEvent::Locked(_) => return Ok(()),
+        // Written where it happens, whoever locks; a lock on a lock is written here.
+        AccountEvent::Locked(_) if before.lock.is_none() => return Ok(()),
+        AccountEvent::Locked(reason) => ("account.locked", user.to_owned(), reason.name()),
         AccountEvent::Unlocked if before.lock.is_none() => {
             ("account.unlocked", user.to_owned(), event::WAS_NOT_LOCKED)
         }

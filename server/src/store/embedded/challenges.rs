@@ -22,6 +22,7 @@ use crate::{
         ids::{ChallengeId, DeviceId, TenantId, UserId},
         policy::{PendingLimit, Policy},
         receipt::{final_name, reason_name},
+        response::Choice,
         time::Timestamp,
     },
     store::{Created, Decided, Hint, NewChallenge, StoreError, engine::Tx},
@@ -400,9 +401,46 @@ pub(super) fn decide(
         };
         return revocations::revoke(tx, hints, challenge, answer, doing);
     }
+    // Policy may have changed since phones were asked; a "no" counts all the same.
+    if let Event::Answer(answer) = &event
+        && answer.choice == Choice::Approve
+        && challenge.is_open(now)
+        && challenge.depends_on(answer.proof.device)
+        && !accounts::rules(tx, tenant)?.methods.push
+    {
+        return Ok(Decided::PromptExpired);
+    }
     let was = Times::of(&challenge);
+    if event == Event::NobodyListens && codes::go_on_by_app(tx, &mut challenge, now)? {
+        keep(tx, hints, was, &challenge);
+        return Ok(Decided::Already(challenge));
+    }
     let changes = matches!(event, Event::DeviceGone(_));
-    match challenge.apply(event, now, receipt_key_id) {
+    let report = match &event {
+        Event::Answer(answer) if answer.choice == Choice::ReportFraud => Some(answer.clone()),
+        _ => None,
+    };
+    let doing = Doing {
+        now,
+        receipt_key_id,
+        by,
+    };
+    let verdict = challenge.apply(event, now, receipt_key_id);
+    if verdict == Verdict::Expired {
+        settle(tx, hints, was, &challenge, now, &By::broker())?;
+    }
+    // Too late to decide; for the account it is a report all the same.
+    if matches!(verdict, Verdict::AlreadyDecided | Verdict::Expired)
+        && let Some(answer) = report
+        && challenge.is_reported_late_by(&answer, now)
+    {
+        let mut ended = revocations::report_late(tx, hints, &challenge, &answer, doing)?;
+        if verdict == Verdict::Expired {
+            ended.push(challenge.clone());
+        }
+        return Ok(Decided::ReportedLate { challenge, ended });
+    }
+    match verdict {
         Verdict::NotAsked => Ok(Decided::NotFound),
         Verdict::PromptExpired => Ok(Decided::PromptExpired),
         Verdict::AlreadyDecided => Ok(Decided::Already(challenge)),
@@ -412,10 +450,7 @@ pub(super) fn decide(
             }
             Ok(Decided::Already(challenge))
         }
-        Verdict::Expired => {
-            settle(tx, hints, was, &challenge, now, &By::broker())?;
-            Ok(Decided::Lapsed(challenge))
-        }
+        Verdict::Expired => Ok(Decided::Lapsed(challenge)),
         Verdict::Recorded => {
             browsers::remember(tx, &mut challenge, now, by)?;
             settle(tx, hints, was, &challenge, now, by)?;
@@ -427,11 +462,6 @@ pub(super) fn decide(
                     device.last_used_time = Some(now);
                     rows::save(tx, keys::device(device.id), &device);
                 }
-                let doing = Doing {
-                    now,
-                    receipt_key_id,
-                    by,
-                };
                 note_answer(tx, hints, &challenge, doing)?;
             }
             Ok(Decided::Recorded(challenge))

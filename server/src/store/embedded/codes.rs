@@ -6,7 +6,9 @@ use super::{
     audit::{note, note_of},
     browsers,
     challenges::{self, Times},
-    keys, outbox, rows, texts,
+    keys,
+    keys::Metered,
+    outbox, rows, texts,
 };
 use crate::{
     domain::{
@@ -16,7 +18,8 @@ use crate::{
         code::{CodeOrder, CodeRefusal, Guess},
         ids::{ChallengeId, TenantId},
         policy::Policy,
-        spending::Meters,
+        spending::{Counted, Meters},
+        text::TextJob,
         time::Timestamp,
     },
     store::{GoOn, Guessed, StoreError, WentOn, engine::Tx},
@@ -25,26 +28,87 @@ use crate::{
 /// Counts a text to `phone`, if all limits hold; `true` raises the alarm.
 pub(super) fn meter(
     tx: &mut Tx<'_>,
-    tenant: TenantId,
+    account: &Account,
     phone: &Phone,
+    counted: Counted,
     rules: &Policy,
     now: Timestamp,
 ) -> Result<Result<bool, CodeRefusal>, StoreError> {
-    let number = keys::meter(tenant, keys::Metered::Number(&phone.number));
-    let range = keys::meter(tenant, keys::Metered::Range(&phone.range));
-    let all = keys::meter(tenant, keys::Metered::Tenant);
-    let mut meters = Meters {
-        number: rows::load(tx, &number)?.unwrap_or_default(),
-        range: rows::load(tx, &range)?.unwrap_or_default(),
-        tenant: rows::load(tx, &all)?.unwrap_or_default(),
-    };
-    let admitted = meters.admit(phone.number, now, &rules.sms);
+    let mut meters = load_meters(tx, account, phone, counted)?;
+    let before = meters.clone();
+    let admitted = meters.admit(counted, phone.number, now, &rules.sms);
     if admitted.is_ok() {
-        rows::save(tx, number, &meters.number);
-        rows::save(tx, range, &meters.range);
-        rows::save(tx, all, &meters.tenant);
+        save_meters(tx, account, phone, counted, (&before, &meters));
     }
     Ok(admitted)
+}
+
+/// Takes a text back that certainly never went out.
+pub(super) fn unmeter(
+    tx: &mut Tx<'_>,
+    account: &Account,
+    phone: &Phone,
+    counted: Counted,
+    then: Timestamp,
+) -> Result<(), StoreError> {
+    let mut meters = load_meters(tx, account, phone, counted)?;
+    let before = meters.clone();
+    meters.give_back(counted, then);
+    save_meters(tx, account, phone, counted, (&before, &meters));
+    Ok(())
+}
+
+/// Where the meters are: of the number, the user, its range, all but sign-ins,
+/// all.
+fn meter_keys(account: &Account, phone: &Phone, counted: Counted) -> [Vec<u8>; 5] {
+    let number = match counted {
+        Counted::SignIn(_) => Metered::Number(&phone.number),
+        Counted::Confirmation => Metered::Confirmations(&phone.number),
+        Counted::Notice => Metered::Notices(&phone.number),
+    };
+    let (user, range) = (Metered::Asking(&account.user), Metered::Range(&phone.range));
+    [number, user, range, Metered::Others, Metered::Tenant]
+        .map(|of| keys::meter(account.tenant, of))
+}
+
+fn load_meters(
+    tx: &mut Tx<'_>,
+    account: &Account,
+    phone: &Phone,
+    counted: Counted,
+) -> Result<Meters, StoreError> {
+    let [number, user, range, others, tenant] = meter_keys(account, phone, counted);
+    Ok(Meters {
+        number: rows::load(tx, &number)?.unwrap_or_default(),
+        user: rows::load(tx, &user)?.unwrap_or_default(),
+        range: rows::load(tx, &range)?.unwrap_or_default(),
+        others: rows::load(tx, &others)?.unwrap_or_default(),
+        tenant: rows::load(tx, &tenant)?.unwrap_or_default(),
+    })
+}
+
+/// Stores the meters that have run.
+fn save_meters(
+    tx: &mut Tx<'_>,
+    account: &Account,
+    phone: &Phone,
+    counted: Counted,
+    (before, after): (&Meters, &Meters),
+) {
+    let [number, user, range, others, tenant] = meter_keys(account, phone, counted);
+    if before.range != after.range {
+        rows::save(tx, range, &after.range);
+    }
+    for (key, before, after) in [
+        (number, &before.number, &after.number),
+        (user, &before.user, &after.user),
+        (others, &before.others, &after.others),
+        (tenant, &before.tenant, &after.tenant),
+    ] {
+        if before != after {
+            rows::save(tx, key, after);
+        }
+    }
 }
 
 /// Writes down that a range of numbers has become suspicious: of the range only
@@ -87,10 +151,16 @@ pub(super) fn send(
     let Some(phone) = account.phone(order.code.phone) else {
         return Ok(Err(CodeRefusal::NoAuthenticator));
     };
-    let admitted = meter(tx, account.tenant, phone, rules, now)?;
+    let counted = Counted::SignIn(phone.create_time);
+    let admitted = meter(tx, account, phone, counted, rules, now)?;
     if let Ok(alarm) = admitted {
         *challenge = going_on;
-        texts::add(tx, hints, &order.job);
+        let job = TextJob {
+            nth: challenge.codes.sends,
+            metered: now,
+            ..order.job.clone()
+        };
+        texts::add(tx, hints, &job);
         sound_alarm(tx, account.tenant, phone, alarm, now)?;
     }
     Ok(admitted)
@@ -166,10 +236,7 @@ pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<Wen
     match gone_on {
         Ok(range_alarm) => {
             if challenge.method != method {
-                let name = challenge.method.name();
-                let action = "challenge.method_changed";
-                let whose = (tenant, &challenge.user);
-                note_of(tx, now, whose, &wanted.by, action, id, name)?;
+                note_method(tx, &challenge, now, &wanted.by)?;
             }
             if let Some(order) = &wanted.order
                 && challenge.codes.sends > sends
@@ -193,6 +260,37 @@ pub(super) fn go_on(tx: &mut Tx<'_>, hints: &Hints, wanted: &GoOn) -> Result<Wen
             Ok(WentOn::Refused(refusal))
         }
     }
+}
+
+/// Where nobody is left to ask, goes on by an authenticator app that the user has:
+/// better than to end. Whether it did; then it is to be kept.
+pub(super) fn go_on_by_app(
+    tx: &mut Tx<'_>,
+    challenge: &mut Challenge,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    if !challenge.has_nobody_left(now) {
+        return Ok(false);
+    }
+    let account = accounts::load(tx, challenge.tenant, &challenge.user)?;
+    let rules = accounts::rules(tx, challenge.tenant)?;
+    let gone_on = challenge.go_on_by(Method::Totp, None, &account, &rules, now);
+    if gone_on.is_ok() {
+        note_method(tx, challenge, now, &By::broker())?;
+    }
+    Ok(gone_on.is_ok())
+}
+
+/// Writes down by which way a challenge goes on.
+pub(super) fn note_method(
+    tx: &mut Tx<'_>,
+    challenge: &Challenge,
+    now: Timestamp,
+    by: &By,
+) -> Result<(), StoreError> {
+    let (name, action) = (challenge.method.name(), "challenge.method_changed");
+    let whose = (challenge.tenant, &challenge.user);
+    note_of(tx, now, whose, by, action, challenge.id, name)
 }
 
 /// The prompt once more. Writes nothing unless it may be shown.

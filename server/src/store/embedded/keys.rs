@@ -35,6 +35,7 @@ const METER: u8 = b'M';
 const BROWSER: u8 = b'W';
 const EVENT: u8 = b'N';
 const REVOCATION: u8 = b'r';
+const REPORTED_LATE: u8 = b'l';
 const APPROVALS_OF: u8 = b'L';
 const NOTICES_OF: u8 = b'n';
 const AUDIT: u8 = b'A';
@@ -210,14 +211,27 @@ pub(super) enum Metered<'a> {
     /// Notices to a number: apart from its codes, so that nobody can use up by
     /// codes what would warn the user.
     Notices(&'a Tag),
+    /// Codes that prove a number.
+    Confirmations(&'a Tag),
+    /// The same, of the user who asks.
+    Asking(&'a UserId),
+    /// All texts of an organisation but codes for sign-ins.
+    Others,
 }
 
 pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
+    let user;
     let (kind, tag): (u8, &[u8]) = match of {
         Metered::Number(tag) => (1, tag),
         Metered::Range(tag) => (2, tag),
         Metered::Tenant => (3, &[]),
         Metered::Notices(tag) => (4, tag),
+        Metered::Confirmations(tag) => (5, tag),
+        Metered::Asking(id) => {
+            user = id.digest();
+            (6, &user)
+        }
+        Metered::Others => (7, &[]),
     };
     key(METER, &[tenant.as_bytes(), &[kind], tag])
 }
@@ -303,6 +317,10 @@ pub(super) fn tenant_of_event(key: &[u8]) -> Option<TenantId> {
 
 pub(super) fn revocation(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
     key(REVOCATION, &[tenant.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn reported_late(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+    key(REPORTED_LATE, &[tenant.as_bytes(), id.as_bytes()])
 }
 
 pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Vec<u8> {

@@ -43,17 +43,14 @@ use crate::domain::{
     challenge::{Challenge, DeliveryState, Event, SignedBody},
     code::Guess,
     device::{Device, PushGateway, PushRegistration},
-    ids::{
-        AuthenticatorId, BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId,
-        UserId,
-    },
+    ids::{BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
     notice::Kept,
     policy::Policy,
     push::PushJob,
     revocation::Revocation,
     signing_key::SigningKey,
     tenant::{PolicyVersion, Tenant},
-    text::TextJob,
+    text::{Receipt, TextJob},
     ticket::{Ticket, TicketCode},
     time::Timestamp,
 };
@@ -243,7 +240,7 @@ impl Store for EmbeddedStore {
             .await
     }
 
-    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<(), StoreError> {
+    async fn add_ticket(&self, ticket: Ticket, by: By) -> Result<bool, StoreError> {
         self.write(move |tx, hints| registration::add_ticket(tx, hints, &ticket, &by))
             .await
     }
@@ -552,19 +549,8 @@ impl Store for EmbeddedStore {
         }
     }
 
-    fn note_text_receipt(
-        &self,
-        tenant: TenantId,
-        id: ChallengeId,
-        phone: AuthenticatorId,
-        state: DeliveryState,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let phone = texts::of_phone(phone);
-        self.write_lazy(move |tx, hints| {
-            challenges::note_delivery(tx, hints, tenant, id, phone, state, &reason, now)
-        })
+    fn note_text_receipt(&self, receipt: Receipt, now: Timestamp) -> Result<(), StoreError> {
+        self.write_lazy(move |tx, hints| texts::note_receipt(tx, hints, &receipt, now))
     }
 
     async fn browser(

@@ -6,7 +6,7 @@ use super::{
     Hints,
     challenges::{self, Times},
     claims::{Claims, Outbox},
-    keys, registration, rows,
+    codes, keys, registration, rows,
 };
 use crate::{
     domain::{
@@ -160,6 +160,10 @@ pub(super) fn unheard_ends(
     unheard: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<Challenge>, StoreError> {
+    if unheard.is_some() && codes::go_on_by_app(tx, &mut challenge, now)? {
+        challenges::keep(tx, hints, was, &challenge);
+        return Ok(None);
+    }
     if let Some(receipt_key_id) = unheard
         && challenge.is_out_of_reach()
     {

@@ -28,12 +28,13 @@ pub(super) fn add_ticket(
     hints: &Hints,
     ticket: &Ticket,
     by: &By,
-) -> Result<(), StoreError> {
-    let of = keys::ticket_of(ticket.tenant, &ticket.user);
-    if let Some(id) = tx.get(&of).as_deref().and_then(keys::last_id) {
-        let id = EnrollmentId::from_bytes(id);
-        replace_open(tx, hints, ticket.tenant, id, ticket.create_time, by)?;
+) -> Result<bool, StoreError> {
+    if is_locked(tx, ticket.tenant, &ticket.user)? {
+        return Ok(false);
     }
+    let whose = (ticket.tenant, &ticket.user);
+    kill_ticket(tx, hints, whose, ticket.create_time, by)?;
+    let of = keys::ticket_of(ticket.tenant, &ticket.user);
     // Two codes with the same locator: the newer would hide the older, so the
     // older is replaced like any other. 40 random bits make it a curiosity.
     if let Some(found) = tx.get(&keys::ticket_locator(&ticket.locator)) {
@@ -54,7 +55,27 @@ pub(super) fn add_ticket(
         "ticket.created",
         ticket.id,
         "",
-    )
+    )?;
+    Ok(true)
+}
+
+fn is_locked(tx: &mut Tx<'_>, tenant: TenantId, user: &UserId) -> Result<bool, StoreError> {
+    Ok(accounts::load(tx, tenant, user)?.lock.is_some())
+}
+
+/// Ends the user's open ticket, if there is one.
+pub(super) fn kill_ticket(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    (tenant, user): (TenantId, &UserId),
+    now: Timestamp,
+    by: &By,
+) -> Result<(), StoreError> {
+    let of = keys::ticket_of(tenant, user);
+    match tx.get(&of).as_deref().and_then(keys::last_id) {
+        Some(id) => replace_open(tx, hints, tenant, EnrollmentId::from_bytes(id), now, by),
+        None => Ok(()),
+    }
 }
 
 fn replace_open(
@@ -106,6 +127,10 @@ pub(super) fn redeem(
     let Some(mut ticket) = rows::load::<Ticket>(tx, &key)? else {
         return Ok(Redeemed::Refused);
     };
+    // Before the code is looked at: it is no fault of whoever types it.
+    if is_locked(tx, tenant, &ticket.user)? {
+        return Ok(Redeemed::Refused);
+    }
     let by = By {
         actor: Actor::Ticket,
         address: address.to_owned(),

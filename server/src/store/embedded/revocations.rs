@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     domain::{
+        account::Account,
         browser::Forgetting,
         challenge::{Challenge, SignedBody},
         device::Device,
+        policy::Policy,
         response::Answer,
         revocation::{RecentApprovals, Revocation, SHOWN, SHOWN_FOR},
         time::Timestamp,
@@ -46,26 +48,62 @@ pub(super) fn revoke(
             challenge.id,
             answer.proof.device,
         )?;
-        let rules = accounts::rules(tx, challenge.tenant)?;
-        let mut account = accounts::load(tx, challenge.tenant, &challenge.user)?;
-        let was_locked = account.lock.is_some();
-        account.note_revocation(challenge.origin, &rules, doing.now);
-        accounts::save(tx, &account);
-        let why = Forgetting::FraudReported;
-        browsers::forget(
-            tx,
-            challenge.tenant,
-            &challenge.user,
-            why,
-            doing.now,
-            doing.by,
-        )?;
-        if !was_locked && account.lock.is_some() {
-            ended = accounts::was_locked(tx, hints, &account, &rules, doing)?;
-        }
+        ended = heed(tx, hints, &challenge, doing, |account, rules| {
+            account.note_revocation(challenge.origin, rules, doing.now);
+        })?;
         hints.after_commit(tx, Hint::Challenge(challenge.id));
     }
     Ok(Decided::Revoked { challenge, ended })
+}
+
+/// Heeds a report of a challenge that ended otherwise than by an approval: what
+/// it ended with stays. The first counts. Challenges that ended by it are told.
+pub(super) fn report_late(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    challenge: &Challenge,
+    answer: &Answer,
+    doing: Doing<'_>,
+) -> Result<Vec<Challenge>, StoreError> {
+    let key = keys::reported_late(challenge.tenant, challenge.id);
+    if tx.get(&key).is_some() {
+        return Ok(Vec::new());
+    }
+    tx.put(key, []);
+    note_of(
+        tx,
+        doing.now,
+        (challenge.tenant, &challenge.user),
+        doing.by,
+        "challenge.reported_late",
+        challenge.id,
+        answer.proof.device,
+    )?;
+    heed(tx, hints, challenge, doing, |account, rules| {
+        account.note_report(rules, doing.now);
+    })
+}
+
+/// What "that wasn't me" does to the account, whenever it is said.
+fn heed(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    challenge: &Challenge,
+    doing: Doing<'_>,
+    note: impl FnOnce(&mut Account, &Policy),
+) -> Result<Vec<Challenge>, StoreError> {
+    let (tenant, user) = (challenge.tenant, &challenge.user);
+    let rules = accounts::rules(tx, tenant)?;
+    let mut account = accounts::load(tx, tenant, user)?;
+    let was_locked = account.lock.is_some();
+    note(&mut account, &rules);
+    accounts::save(tx, &account);
+    let why = Forgetting::FraudReported;
+    browsers::forget(tx, tenant, user, why, doing.now, doing.by)?;
+    if !was_locked && account.lock.is_some() {
+        return accounts::was_locked(tx, hints, &account, &rules, doing);
+    }
+    Ok(Vec::new())
 }
 
 /// Remembers an approval for the devices that were asked and did not give it.
@@ -87,6 +125,7 @@ pub(super) fn approved(
 /// Forgets an approval whose challenge has left.
 pub(super) fn forget(tx: &mut Tx<'_>, challenge: &Challenge) -> Result<(), StoreError> {
     tx.delete(keys::revocation(challenge.tenant, challenge.id));
+    tx.delete(keys::reported_late(challenge.tenant, challenge.id));
     let key = keys::approvals_of(challenge.tenant, &challenge.user);
     let Some(mut recent) = rows::load::<RecentApprovals>(tx, &key)? else {
         return Ok(());

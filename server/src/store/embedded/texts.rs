@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Hints,
+    Hints, accounts,
     audit::note_of,
     challenges,
     claims::{Claims, Outbox},
-    keys,
+    codes, keys,
     outbox::unheard_ends,
     rows,
 };
@@ -18,8 +18,8 @@ use crate::{
         challenge::{Challenge, DeliveryState},
         ids::{AuthenticatorId, DeviceId, TextId},
         policy::Policy,
-        spending::Meter,
-        text::{Notice, TextJob, TextPurpose},
+        spending::Counted,
+        text::{Notice, Receipt, TextJob, TextPurpose},
         time::Timestamp,
     },
     store::{Hint, StoreError, TextResult, engine::Tx},
@@ -70,9 +70,26 @@ pub(super) fn finish(
         }
         TextResult::Finished(None) => Ok(None),
         TextResult::Finished(Some((state, reason))) => {
+            if *state == DeliveryState::Failed {
+                give_back(tx, job)?;
+            }
             finish_code(tx, hints, job, *state, reason, unheard, now)
         }
     }
+}
+
+/// A text that certainly never went out counts no more.
+fn give_back(tx: &mut Tx<'_>, job: &TextJob) -> Result<(), StoreError> {
+    let account = accounts::load(tx, job.tenant, &job.user)?;
+    let Some(phone) = account.phone(job.phone) else {
+        return Ok(());
+    };
+    let counted = match &job.purpose {
+        TextPurpose::SignInCode(_) => Counted::SignIn(phone.create_time),
+        TextPurpose::ConfirmNumber => Counted::Confirmation,
+        TextPurpose::Notice(_) => Counted::Notice,
+    };
+    codes::unmeter(tx, &account, phone, counted, job.metered)
 }
 
 fn finish_code(
@@ -95,12 +112,40 @@ fn finish_code(
     if challenge.outcome.is_some() {
         return Ok(None);
     }
+    // The one sent before: how it fared says nothing of the one that counts.
+    if is_superseded(&challenge, job.nth) {
+        return Ok(None);
+    }
     let was = challenges::Times::of(&challenge);
     let Some(delivery) = challenge.delivery_mut(of_phone(job.phone)) else {
         return Ok(None);
     };
     let changed = delivery.advance(state, reason, now);
     unheard_ends(tx, hints, challenge, was, changed, unheard, now)
+}
+
+/// Whether a later code than send number `nth` counts. 0: not known.
+fn is_superseded(challenge: &Challenge, nth: u32) -> bool {
+    nth != 0 && nth != challenge.codes.sends
+}
+
+/// Takes note of what a network says of a challenge's text; see
+/// [`crate::store::Store::note_text_receipt`].
+pub(super) fn note_receipt(
+    tx: &mut Tx<'_>,
+    hints: &Hints,
+    receipt: &Receipt,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (tenant, id) = (receipt.tenant, receipt.challenge);
+    let Some(challenge) = rows::load::<Challenge>(tx, &keys::challenge(tenant, id))? else {
+        return Ok(());
+    };
+    if is_superseded(&challenge, receipt.nth) {
+        return Ok(());
+    }
+    let (phone, state) = (of_phone(receipt.phone), receipt.state);
+    challenges::note_delivery(tx, hints, tenant, id, phone, state, &receipt.reason, now)
 }
 
 /// A number's place among a challenge's deliveries.
@@ -135,16 +180,12 @@ pub(super) fn notify(
             continue;
         }
         // Whoever is signed in can cause notices at will, and may earn by them.
-        let key = keys::meter(account.tenant, keys::Metered::Notices(&phone.number));
-        let mut meter: Meter = rows::load(tx, &key)?.unwrap_or_default();
-        let (hour, day) = (rules.sms.per_number_hour, rules.sms.per_number_day);
-        if meter.admit(now, hour, day).is_err() {
+        if let Err(refusal) = codes::meter(tx, account, phone, Counted::Notice, rules, now)? {
             let whose = (account.tenant, &account.user);
             let (by, action) = (By::broker(), "notice.refused");
-            note_of(tx, now, whose, &by, action, phone.id, "NUMBER_CAP")?;
+            note_of(tx, now, whose, &by, action, phone.id, refusal.name())?;
             continue;
         }
-        rows::save(tx, key, &meter);
         let job = TextJob {
             id: notice_id(account, notice, phone.id, now),
             due: now,
@@ -159,6 +200,8 @@ pub(super) fn notify(
             } else {
                 Vec::new()
             },
+            nth: 0,
+            metered: now,
             attempts: 0,
             expire_time: now.after(NOTICE_LIFETIME),
         };

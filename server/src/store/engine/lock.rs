@@ -12,7 +12,7 @@ const LOCK_FILE: &str = "lock";
 /// Held from before the store is opened until after it is closed; the system
 /// drops it when the process dies, however it dies.
 pub(super) struct DirectoryLock {
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -53,6 +53,16 @@ impl DirectoryLock {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed("write the lock file"))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// Closing the file is not enough: a child of this process that has not got
+    /// as far as `exec` holds it open too, and with it the lock.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock file can't be unlocked");
+        }
     }
 }

@@ -159,7 +159,8 @@ pub(in crate::store) async fn texts_are_capped_and_a_row_of_neighbours_alarms(pl
             per_number_hour: 1,
             per_range_hour: 3,
             range_alarm: 2,
-            per_tenant_day: 4,
+            // Half of them for sign-ins.
+            per_tenant_day: 8,
             ..texting().sms
         },
         ..texting()

@@ -66,7 +66,9 @@ pub(in crate::store) async fn of_many_events_one_decides(place: &dyn Place) {
                 }
             }
             // Approved before, and so it stays.
-            (Decided::Revoked { challenge, .. }, _) => told.push(challenge),
+            (Decided::Revoked { challenge, .. } | Decided::ReportedLate { challenge, .. }, _) => {
+                told.push(challenge);
+            }
             (Decided::NotFound | Decided::PromptExpired, _) => panic!("not found"),
         }
     }
@@ -188,7 +190,10 @@ pub(in crate::store) async fn a_superseded_challenge_or_an_answered_one(place: &
                     (Final::Cancelled, Reason::Superseded)
                 );
             }
-            Decided::NotFound | Decided::PromptExpired | Decided::Revoked { .. } => {
+            Decided::NotFound
+            | Decided::PromptExpired
+            | Decided::ReportedLate { .. }
+            | Decided::Revoked { .. } => {
                 panic!("{decided:?}")
             }
         }
@@ -245,6 +250,7 @@ pub(in crate::store) async fn a_removed_device_or_an_answer(place: &dyn Place) {
             Decided::Already(_)
             | Decided::Lapsed(_)
             | Decided::PromptExpired
+            | Decided::ReportedLate { .. }
             | Decided::Revoked { .. } => {
                 panic!("a removed device was told of a challenge")
             }

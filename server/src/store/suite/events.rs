@@ -253,11 +253,14 @@ pub(in crate::store) async fn an_approval_is_taken_back_once_and_stays(place: &d
     };
     let seen = told(&after(&store, tenant, 0, 99).await);
     assert_eq!(seen.iter().filter(|what| **what == event).count(), 1);
-    // A denial is not taken back.
+    // A denial is not taken back, only heeded.
     let denied = answered(&store, (tenant, &tom), asked, Choice::Deny, last).await;
     let event = answer(&phones[1], Choice::ReportFraud);
     let refused = decide(&store, &denied, event, last).await;
-    assert!(matches!(refused, Decided::Already(_)), "{refused:?}");
+    assert!(
+        matches!(refused, Decided::ReportedLate { .. }),
+        "{refused:?}"
+    );
     // It leaves with its challenge.
     while store.remove_challenges(late, late).await.unwrap().more {}
     assert_eq!(store.revocation(tenant, approved.id).await.unwrap(), None);

@@ -55,7 +55,10 @@ pub(in crate::store) async fn an_answer_or_the_end_of_time(place: &dyn Place) {
                 assert_eq!(told, end);
                 assert!(is_expired(&end));
             }
-            Decided::NotFound | Decided::PromptExpired | Decided::Revoked { .. } => {
+            Decided::NotFound
+            | Decided::PromptExpired
+            | Decided::ReportedLate { .. }
+            | Decided::Revoked { .. } => {
                 panic!("{decided:?}")
             }
         }

@@ -463,6 +463,8 @@ pub(in crate::store) fn order(
             seed: [5; 16],
             digits: 6,
             sealed_number: Vec::new(),
+            nth: 0,
+            metered: Timestamp::default(),
             attempts: 0,
             expire_time,
         },

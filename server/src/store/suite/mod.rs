@@ -25,6 +25,7 @@ pub(super) mod creation;
 pub(super) mod events;
 pub(super) mod expiry;
 pub(super) mod fixture;
+pub(super) mod guarding;
 pub(super) mod hints;
 pub(super) mod installation;
 pub(super) mod outbox;
@@ -114,6 +115,14 @@ macro_rules! store_suite {
             the_sweep_takes_the_earliest_first_and_no_more,
             many_may_end_at_once,
             time_up_is_nobodys_doing,
+        ]);
+        $crate::store::suite::tests_of!($place, guarding: [
+            a_lock_or_a_reset_ends_an_open_ticket,
+            nothing_is_added_to_a_locked_account,
+            an_operator_s_lock_stands,
+            what_policy_forbids_no_longer_decides,
+            a_late_report_is_heeded,
+            an_unproven_number_begins_anew,
         ]);
         $crate::store::suite::tests_of!($place, hints: [
             a_hint_comes_when_the_change_can_be_read,

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         account::AccountChange,
         challenge::{DeliveryState, Final, Reason},
-        text::{TextJob, TextPurpose},
+        text::{Receipt, TextJob, TextPurpose},
     },
     store::TextResult,
 };
@@ -89,7 +89,17 @@ pub(in crate::store) async fn a_code_s_progress_is_noted(place: &dyn Place) {
     assert_eq!(state().await, (DeliveryState::Accepted, String::new()));
     let receipt = |state, reason: &str, at| {
         store
-            .note_text_receipt(tenant, asked.id, phone, state, reason.into(), second(at))
+            .note_text_receipt(
+                Receipt {
+                    tenant,
+                    challenge: asked.id,
+                    phone,
+                    nth: 1,
+                    state,
+                    reason: reason.into(),
+                },
+                second(at),
+            )
             .unwrap();
     };
     // The network says late that it could not, and later still that it could.

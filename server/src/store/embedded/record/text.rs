@@ -80,6 +80,11 @@ pub(in crate::store::embedded) struct StoredTextJob {
     /// Of a notice: a name, or a masked number.
     #[prost(string, tag = "14")]
     detail: String,
+    /// Of a code: which send it is.
+    #[prost(uint32, tag = "15")]
+    nth: u32,
+    #[prost(uint64, tag = "16")]
+    metered: u64,
 }
 
 impl Record for TextJob {
@@ -106,6 +111,8 @@ impl Record for TextJob {
             seed: self.seed.to_vec(),
             sealed_number: self.sealed_number.clone(),
             attempts: self.attempts,
+            nth: self.nth,
+            metered: self.metered.as_millis(),
             expire_time: self.expire_time.as_millis(),
         }
     }
@@ -130,6 +137,8 @@ impl Record for TextJob {
             digits: u8::try_from(stored.digits).map_err(|_| BadRecord("digits out of range"))?,
             sealed_number: stored.sealed_number,
             attempts: stored.attempts,
+            nth: stored.nth,
+            metered: at(stored.metered),
             expire_time: at(stored.expire_time),
         })
     }

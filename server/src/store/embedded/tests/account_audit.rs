@@ -126,6 +126,9 @@ async fn accounts_and_codes_leave_their_entries() {
     check!(store.create(question(tenant, &tom, &devices, second(8)))
         => ["operator challenge.decided(tom) DENIED LOCKED_OUT"])
     .unwrap();
+    // A lock on a lock is an operator's word all the same.
+    check!(to(AccountChange::Lock(LockReason::Operator), 8)
+        => ["operator account.locked(tom) OPERATOR"]);
     // Within the hour a number gets only so many notices.
     check!(to(AccountChange::Unlock, 9) => [
         "operator account.unlocked(tom)",

@@ -13,6 +13,7 @@ use crate::domain::{
     ids::{AuthenticatorId, DeviceId, TextId},
     spending::{Meter, RangeMeter},
     text::{Notice, TextJob, TextPurpose},
+    time::Timestamp,
 };
 
 const PHONE: AuthenticatorId = AuthenticatorId::from_bytes([0x12; 16]);
@@ -67,6 +68,12 @@ pub(super) fn code_samples() -> Vec<Sample> {
     ] {
         all.push(record(format!("text-{name}"), text(purpose)));
     }
+    let second = TextJob {
+        nth: 2,
+        metered: AT,
+        ..text(TextPurpose::SignInCode(CHALLENGE))
+    };
+    all.push(record("text-second-send", second));
     let of = || String::from("Toms iPhone");
     for (name, notice) in [
         ("device-added", Notice::DeviceAdded(of())),
@@ -113,6 +120,8 @@ fn text(purpose: TextPurpose) -> TextJob {
         seed: [0x18; 16],
         digits: 6,
         sealed_number: Vec::new(),
+        nth: 0,
+        metered: Timestamp::default(),
         attempts: 1,
         expire_time: LATER,
     }
@@ -202,5 +211,14 @@ pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
             "meter-notices",
             keys::meter(TENANT, keys::Metered::Notices(&[0x1f; 16])),
         ),
+        (
+            "meter-confirmations",
+            keys::meter(TENANT, keys::Metered::Confirmations(&[0x1f; 16])),
+        ),
+        (
+            "meter-asking",
+            keys::meter(TENANT, keys::Metered::Asking(&tom())),
+        ),
+        ("meter-others", keys::meter(TENANT, keys::Metered::Others)),
     ]
 }

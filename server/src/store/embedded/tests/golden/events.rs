@@ -59,6 +59,7 @@ pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("event", keys::event(TENANT, 1, 300)),
         ("revocation", keys::revocation(TENANT, CHALLENGE)),
+        ("reported-late", keys::reported_late(TENANT, CHALLENGE)),
         ("approvals-of", keys::approvals_of(TENANT, &tom())),
         ("notices-of", keys::notices_of(TENANT, &tom())),
     ]
