@@ -54,9 +54,10 @@ async fn a_decided_challenge_leaves_after_its_time() {
         .unwrap();
     broker.pass(HOUR);
     let young = broker.ask(&tenant, "nobody").await.challenge_id;
-    // The same request gets the same challenge as long as that is there.
-    let again = approvals.create_challenge(request.clone()).await.unwrap();
-    assert_eq!(again.into_inner().challenge.unwrap().challenge_id, asked);
+    // As long as it is there the same request gets no other.
+    let again = approvals.create_challenge(request.clone()).await;
+    let refused = again.unwrap_err();
+    assert_eq!(countersign_tests::reason(&refused), "REQUEST_ID_REUSED");
     broker.pass(HOUR + Duration::from_millis(1));
     gone(&broker, &tenant, &asked).await;
     assert!(is_there(&broker, &tenant, &young).await);

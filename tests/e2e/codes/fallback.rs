@@ -437,7 +437,10 @@ async fn a_refused_text_leaves_the_prompt_to_the_phone() {
             let page = audit.message().await.unwrap().unwrap();
             let refused = |entry: &&v1::AuditEntry| entry.action == "code.refused";
             if let Some(entry) = page.entries.iter().find(refused) {
-                assert_eq!((&entry.object, entry.outcome.as_str()), (id, "COOL_OFF"));
+                assert_eq!(
+                    (&entry.object, entry.outcome.as_str()),
+                    (id, "DENIED_A_MOMENT_AGO")
+                );
                 return;
             }
         }
