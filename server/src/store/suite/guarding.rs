@@ -1,19 +1,26 @@
 //! Locks, resets and rules that were just changed: nothing that was under way
 //! gets past them.
 
+use std::sync::Arc;
+
 use super::{Place, fixture::*};
 use crate::{
     domain::{
         account::{
             AccountChange, AccountRefusal, CONFIRM_LIFETIME, LockReason, RecoveryCodes, Totp,
         },
-        challenge::{Event, Final, GuessVerdict, Reason},
-        code::{CodeRefusal, Guess},
+        challenge::{Challenge, DeliveryState, Event, Final, GuessVerdict, Method, Reason},
+        code::{Cap, CodeRefusal, Guess},
+        device::Device,
+        ids::{AuthenticatorId, TenantId, UserId},
         policy::{Fatigue, Methods, OnReport, Policy, Sms},
         response::Choice,
+        text::{Receipt, TextJob, TextPurpose},
         ticket::TicketState,
     },
-    store::{AccountChanged, Decided, Redeemed, Replaced},
+    store::{
+        AccountChanged, Created, Decided, Redeemed, Removed, Replaced, Store, TextResult, WentOn,
+    },
 };
 
 fn app() -> Totp {
@@ -274,4 +281,221 @@ pub(in crate::store) async fn an_unproven_number_begins_anew(place: &dyn Place) 
     assert_eq!(begun.create_time, now);
     let codes = begun.confirming.expect("waits");
     assert_eq!((codes.sends, codes.wrong), (1, 0));
+}
+
+/// Asks by text message from the first.
+async fn asked_by_text(
+    store: &Arc<dyn Store>,
+    (tenant, whose): (TenantId, &UserId),
+    phone: AuthenticatorId,
+    at: u64,
+) -> Result<Challenge, CodeRefusal> {
+    let mut new = question(tenant, whose, &[], second(at));
+    let purpose = TextPurpose::SignInCode(new.challenge.id);
+    new.code = Some(order(tenant, whose, phone, purpose, second(at)));
+    match store.create(new).await.unwrap() {
+        Created::New { challenge, .. } => Ok(*challenge),
+        Created::Refused(refusal) => Err(refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn only_text(store: &Arc<dyn Store>, at: u64) -> TextJob {
+    let mut jobs = store.claim_texts(second(at), 9).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+    jobs.remove(0)
+}
+
+async fn fails(store: &Arc<dyn Store>, job: TextJob, at: u64) -> Option<Challenge> {
+    let failed = TextResult::Finished(Some((DeliveryState::Failed, "21610".into())));
+    let unheard = Some(RECEIPT_KEY.to_owned());
+    let ended = store.finish_text(job, failed, unheard, second(at)).await;
+    ended.unwrap()
+}
+
+pub(in crate::store) async fn a_superseded_text_says_nothing_of_the_next(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = organisation(&store, texting()).await;
+    let tom = user("tom");
+    let phone = confirmed(&store, tenant, &tom, second(1)).await;
+    let asked = asked_by_text(&store, (tenant, &tom), phone, 2)
+        .await
+        .unwrap();
+    let first = only_text(&store, 2).await;
+    texted(&store, &asked, phone, second(40)).await;
+    let next = only_text(&store, 40).await;
+    assert_eq!((first.nth, next.nth), (1, 2));
+    assert_eq!(fails(&store, first, 41).await, None);
+    let state = || async {
+        let stored = stored(&store, &asked).await;
+        assert_eq!(stored.outcome, None);
+        stored.deliveries[0].state
+    };
+    assert_eq!(state().await, DeliveryState::Queued);
+    for (nth, wanted) in [(1, DeliveryState::Queued), (2, DeliveryState::Fetched)] {
+        let receipt = Receipt {
+            tenant,
+            challenge: asked.id,
+            phone,
+            nth,
+            state: DeliveryState::Fetched,
+            reason: String::new(),
+        };
+        store.note_text_receipt(receipt, second(42)).unwrap();
+        catch_up(&store).await;
+        assert_eq!(state().await, wanted, "{nth}");
+    }
+}
+
+/// With codes of its own to confirm it, and none that certainly never went out.
+pub(in crate::store) async fn only_texts_that_went_out_count(place: &dyn Place) {
+    let store = place.open().await;
+    let rules = Policy {
+        sms: Sms {
+            per_number_hour: 1,
+            ..texting().sms
+        },
+        ..unwearied()
+    };
+    let tenant = organisation(&store, rules).await;
+    let tom = user("tom");
+    let phone = confirmed(&store, tenant, &tom, second(1)).await;
+    for at in [2, 3] {
+        let asked = asked_by_text(&store, (tenant, &tom), phone, at).await;
+        asked.expect("room");
+        let job = only_text(&store, at).await;
+        assert!(fails(&store, job, at).await.is_some());
+    }
+    asked_by_text(&store, (tenant, &tom), phone, 4)
+        .await
+        .expect("room");
+    let refused = asked_by_text(&store, (tenant, &tom), phone, 5).await;
+    assert!(
+        matches!(refused, Err(CodeRefusal::Capped(Cap::Number, _))),
+        "{refused:?}"
+    );
+}
+
+async fn has_app(store: &Arc<dyn Store>, tenant: TenantId, whose: &UserId) -> AuthenticatorId {
+    let app = app();
+    let id = app.id;
+    change(store, tenant, whose, AccountChange::AddTotp(app), second(1)).await;
+    let typed = hash("755224");
+    let shown = crate::domain::code::TotpCandidate {
+        authenticator: id,
+        step: 7,
+        hash: typed,
+    };
+    let confirm = AccountChange::ConfirmTotp {
+        id,
+        typed,
+        valid: vec![shown],
+    };
+    let done = change(store, tenant, whose, confirm, second(1)).await;
+    assert!(matches!(done, AccountChanged::Done { .. }), "{done:?}");
+    id
+}
+
+pub(in crate::store) async fn an_app_is_asked_before_giving_up(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = organisation(&store, texting()).await;
+    for (name, with_app) in [("ann", true), ("bob", false)] {
+        let whose = user(name);
+        let phone = confirmed(&store, tenant, &whose, second(1)).await;
+        let device = enrolled(&store, tenant, &whose, None).await;
+        if with_app {
+            has_app(&store, tenant, &whose).await;
+        }
+        texts(&store, second(1)).await;
+        let check = |asked: Challenge| {
+            let store = store.clone();
+            async move {
+                let now = stored(&store, &asked).await;
+                let end = now.outcome.map(|end| end.reason);
+                if with_app {
+                    assert_eq!((now.method, end), (Method::Totp, None));
+                } else {
+                    assert_eq!(end, Some(Reason::Unreachable));
+                }
+            }
+        };
+        // The last text failed.
+        let asked = asked_by_text(&store, (tenant, &whose), phone, 2)
+            .await
+            .unwrap();
+        let job = only_text(&store, 2).await;
+        let ended = fails(&store, job, 3).await;
+        assert_eq!(ended.is_some(), !with_app);
+        check(asked).await;
+        // No phone that was asked is within reach.
+        let mut new = question(tenant, &whose, std::slice::from_ref(&device), second(4));
+        new.challenge.deliveries[0].state = DeliveryState::Failed;
+        new.challenge.fallback_time = Some(second(9));
+        let mut asked = created(store.create(new).await.unwrap());
+        let mut itself = another_way(&asked, Method::Sms, None, second(9));
+        itself.by_itself = true;
+        let refused = store.go_on(itself).await.unwrap();
+        assert!(matches!(refused, WentOn::Refused(_)), "{refused:?}");
+        decide(&store, &asked, Event::NobodyListens, second(9)).await;
+        check(asked).await;
+        // The only one that was asked is gone.
+        asked = ask(
+            &store,
+            tenant,
+            &whose,
+            std::slice::from_ref(&device),
+            second(10),
+        )
+        .await;
+        removed(&store, &device).await;
+        check(asked).await;
+    }
+}
+
+async fn removed(store: &Arc<dyn Store>, device: &Device) {
+    let (tenant, whose) = (device.tenant, device.user.clone());
+    let key = RECEIPT_KEY.into();
+    let done = store.remove_device(tenant, whose, device.id, second(11), key, by());
+    assert!(matches!(done.await.unwrap(), Removed::Done { .. }));
+}
+
+pub(in crate::store) async fn what_waits_for_a_removed_app_goes_back(place: &dyn Place) {
+    let store = place.open().await;
+    let tenant = organisation(&store, texting()).await;
+    for method in [Method::Totp, Method::RecoveryCode] {
+        for (prompt_lasts, at) in [(true, 4), (false, 70)] {
+            let whose = user(&format!("{} {prompt_lasts}", method.name()));
+            let device = enrolled(&store, tenant, &whose, None).await;
+            let id = if method == Method::Totp {
+                has_app(&store, tenant, &whose).await
+            } else {
+                let sheet = sheet();
+                let id = sheet.id;
+                let set = AccountChange::SetRecoveryCodes(sheet);
+                change(&store, tenant, &whose, set, second(1)).await;
+                id
+            };
+            let asked = ask(&store, tenant, &whose, &[device], second(2)).await;
+            let wanted = another_way(&asked, method, None, second(3));
+            let went_on = store.go_on(wanted).await.unwrap();
+            assert!(matches!(went_on, WentOn::Done { .. }), "{went_on:?}");
+            let remove = AccountChange::Remove(id);
+            let done = change(&store, tenant, &whose, remove, second(at)).await;
+            let AccountChanged::Done { ended, dropped, .. } = done else {
+                panic!("{done:?}")
+            };
+            let now = stored(&store, &asked).await;
+            if prompt_lasts {
+                assert_eq!((ended, dropped), (vec![], vec![asked.id]));
+                assert_eq!((now.method, now.outcome), (Method::Push, None));
+            } else {
+                assert_eq!(ended, std::slice::from_ref(&now));
+                let end = now.outcome.expect("ended");
+                assert_eq!(
+                    (end.state, end.reason),
+                    (Final::Denied, Reason::Unreachable)
+                );
+            }
+        }
+    }
 }

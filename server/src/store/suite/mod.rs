@@ -123,6 +123,10 @@ macro_rules! store_suite {
             what_policy_forbids_no_longer_decides,
             a_late_report_is_heeded,
             an_unproven_number_begins_anew,
+            a_superseded_text_says_nothing_of_the_next,
+            only_texts_that_went_out_count,
+            an_app_is_asked_before_giving_up,
+            what_waits_for_a_removed_app_goes_back,
         ]);
         $crate::store::suite::tests_of!($place, hints: [
             a_hint_comes_when_the_change_can_be_read,

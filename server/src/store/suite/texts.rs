@@ -22,7 +22,11 @@ pub(in crate::store) async fn a_text_is_given_once_and_again_at_its_time(place: 
     let AccountChange::AddPhone { order, .. } = &add else {
         panic!("{add:?}")
     };
-    let job = order.job.clone();
+    let job = TextJob {
+        nth: 1,
+        metered: second(1),
+        ..order.job.clone()
+    };
     change(&store, tenant, &tom, add, second(1)).await;
     assert_eq!(store.next_text().await.unwrap(), Some(second(1)));
     assert_eq!(store.claim_texts(START, 9).await.unwrap(), []);
