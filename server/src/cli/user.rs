@@ -1,5 +1,7 @@
 //! `countersign user`
 
+use std::io::{self, Write as _};
+
 use countersign_proto::v1::{
     Authenticator, GetUserRequest, LockReason, LockUserRequest, ResetUserRequest,
     SetUserEnrollmentRequest, UnlockUserRequest, User, admin_service_client::AdminServiceClient,
@@ -59,6 +61,11 @@ pub(super) async fn run(command: UserCommand, out: &Output) -> Result<(), Failur
         Some(done) => format!("{done} {}", printable(&user.user_id)),
         None => describe(&user),
     })?;
+    // Another spelling is another user.
+    if !matches!(done, Some("Reset")) && user.authenticators.is_empty() {
+        let doubt = "nothing is registered for this user: is the id spelled as in the directory?";
+        drop(writeln!(io::stderr(), "{doubt}"));
+    }
     Ok(())
 }
 
