@@ -1,7 +1,5 @@
 //! `countersign user`
 
-use std::io::{self, Write as _};
-
 use countersign_proto::v1::{
     Authenticator, GetUserRequest, LockReason, LockUserRequest, ResetUserRequest,
     SetUserEnrollmentRequest, UnlockUserRequest, User, admin_service_client::AdminServiceClient,
@@ -19,6 +17,8 @@ use super::{
     remote,
     tenant::{incomplete, time},
 };
+
+const RESET: &str = "Reset";
 
 pub(super) async fn run(command: UserCommand, out: &Output) -> Result<(), Failure> {
     let mut client = remote::admin(&command.admin).await?;
@@ -53,19 +53,19 @@ pub(super) async fn run(command: UserCommand, out: &Output) -> Result<(), Failur
             )?;
             let request = ResetUserRequest { tenant_id, user_id };
             let answer = client.reset_user(request).await?.into_inner();
-            (answer.user, Some("Reset"))
+            (answer.user, Some(RESET))
         }
     };
     let user = user.ok_or_else(incomplete)?;
     out.show(&to_json(&user), || match done {
+        // Another spelling is another user.
+        Some(done) if user.authenticators.is_empty() && done != RESET => format!(
+            "{done} {}. Nothing is registered for this user: is the id spelled as in the directory?",
+            printable(&user.user_id)
+        ),
         Some(done) => format!("{done} {}", printable(&user.user_id)),
         None => describe(&user),
     })?;
-    // Another spelling is another user.
-    if !matches!(done, Some("Reset")) && user.authenticators.is_empty() {
-        let doubt = "nothing is registered for this user: is the id spelled as in the directory?";
-        drop(writeln!(io::stderr(), "{doubt}"));
-    }
     Ok(())
 }
 

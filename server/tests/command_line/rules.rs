@@ -4,6 +4,10 @@ use serde_json::json;
 
 use super::real::Real;
 
+/// After the name of a user of whom nothing is known.
+const DOUBT: &str =
+    ". Nothing is registered for this user: is the id spelled as in the directory?\n";
+
 #[tokio::test]
 async fn rules_are_read_and_changed() {
     let broker = Real::start().await;
@@ -241,22 +245,26 @@ async fn people_are_locked_unlocked_and_reset() {
             "listed": false, "snoozes": 0,
         })
     );
-    assert_eq!(broker.text(&["user", "lock", "tom"]).await, "Locked tom\n");
+    assert_eq!(
+        broker.text(&["user", "lock", "tom"]).await,
+        format!("Locked tom{DOUBT}")
+    );
     let user = broker.json(&["user", "show", "tom"]).await.remove(0);
     assert_eq!(user["lock"]["reason"], "operator");
     let text = broker.text(&["user", "show", "tom"]).await;
     assert!(text.contains(": operator\n"), "{text}");
     assert_eq!(
         broker.text(&["user", "unlock", "tom"]).await,
-        "Unlocked tom\n"
+        format!("Unlocked tom{DOUBT}")
     );
     let user = broker.json(&["user", "show", "tom"]).await.remove(0);
     assert_eq!(user["lock"], json!(null));
     for (command, done, listed) in [
-        ("enlist", "Enlisted tom\n", true),
-        ("delist", "Delisted tom\n", false),
+        ("enlist", "Enlisted tom", true),
+        ("delist", "Delisted tom", false),
     ] {
-        assert_eq!(broker.text(&["user", command, "tom"]).await, done);
+        let told = broker.text(&["user", command, "tom"]).await;
+        assert_eq!(told, format!("{done}{DOUBT}"));
         let user = broker.json(&["user", "show", "tom"]).await.remove(0);
         assert_eq!(user["listed"], listed);
     }
