@@ -114,7 +114,7 @@ def at_once(world):
         idp.send_code(asked, "TOTP")
     ended(idp.verify(asked, codes.wrong(code)), "DENIED", "TOO_MANY_ATTEMPTS")
 
-    admin.policy(idp.tenant_id, sms={"per_number_hour": 2})
+    admin.policy(idp.tenant_id, sms={"per_number_hour": 1})
     with refused("RESOURCE_EXHAUSTED", "NUMBER_CAP") as told:
         idp.create(idp.request(user, method="METHOD_SMS"))
     assert 0 < codes.retry_after(told) <= 3600, f"{codes.retry_after(told)} s"
