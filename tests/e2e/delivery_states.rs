@@ -77,8 +77,8 @@ async fn a_failure_has_the_gateways_reason_and_the_other_phone_goes_on() {
             world.broker.get(&world.tenant, &id).await.state(),
             S::Pending
         );
-        assert_eq!(world.arrived("challenge", &id).len(), 2, "not retried");
         assert_eq!(working.woken().await.challenge_id, id);
+        assert_eq!(world.arrived("challenge", &id).len(), 2, "not retried");
         working.approve(&id).await;
         let decided = world.broker.decided(&world.tenant, &id).await;
         assert_eq!(end(&decided), (S::Approved, R::UserApproved));

@@ -98,16 +98,18 @@ async fn codes_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let (mut world, mut process) = PushWorld::start_process(dir.path()).await;
     world.rules(generous()).await;
-    world.phone_number("tom", NUMBER).await;
     for pause in [0, 1, 3, 10, 30] {
+        // A number of its own: what a kill interrupted may still come later.
+        let (user, number) = (format!("tom{pause}"), format!("+324701235{pause:02}"));
+        world.phone_number(&user, &number).await;
         let seq = world.inbox().last_seq();
-        let asked = world.ask("tom").await;
+        let asked = world.ask(&user).await;
         let id = &asked.challenge_id;
         // Not to wait for anything: so that the kill comes at another moment.
         tokio::time::sleep(Duration::from_millis(pause)).await;
         process.kill();
         process = world.start_again(dir.path());
-        let code = world.code_after(NUMBER, seq).await;
+        let code = world.code_after(&number, seq).await;
         world
             .until(id, "the text", |challenge| {
                 texted(challenge).unwrap().state() >= D::Accepted
@@ -117,7 +119,7 @@ async fn codes_survive_a_kill() {
         process = world.start_again(dir.path());
         let decided = world.verify(id, &code).await.unwrap();
         assert_eq!(end(&decided), (S::Approved, R::CodeVerified));
-        let mut texts = world.inbox().shown(NUMBER);
+        let mut texts = world.inbox().shown(&number);
         texts.retain(|text| text.seq > seq);
         // Once, and once more after each kill at most.
         assert!((1..=3).contains(&texts.len()), "{texts:?}");
