@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    code::SentCode,
+    code::{CodeOrder, SentCode},
     ids::TextId,
     text::{TextJob, TextPurpose},
 };
