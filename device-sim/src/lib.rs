@@ -4,6 +4,7 @@ pub mod command;
 pub mod demo;
 pub mod fault;
 pub mod fetch;
+pub mod fleet;
 pub mod gateway;
 pub mod phone;
 pub mod prompt;
