@@ -9,4 +9,5 @@ pub mod gateway;
 pub mod phone;
 pub mod prompt;
 pub mod receipt;
+pub mod report;
 pub mod terminal;
