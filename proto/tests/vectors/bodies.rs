@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::keys::TestKey;
 
 pub(crate) const CHALLENGE_ID: &str = "01970f3c-5c00-7a10-8b5e-2f6d7c8e9a01";
-const TENANT_ID: &str = "01970a00-0000-7000-8000-0000000000aa";
+pub(crate) const TENANT_ID: &str = "01970a00-0000-7000-8000-0000000000aa";
 pub(crate) const TICKET: &str = "7XKM2Q9TBW4ZC1RD8HVN";
 
 /// A serialized message and its fields.

@@ -16,6 +16,7 @@
 mod accepted;
 mod bodies;
 mod files;
+mod imported;
 mod keys;
 mod rejected_keys;
 mod rejected_signatures;
@@ -66,8 +67,32 @@ fn the_files_are_what_this_code_makes() {
         &rejected_signatures::make(stored.as_ref()),
     );
     check("rejected-keys", &rejected_keys::make());
+    check("imported-device", &imported::make());
     check("sealed-challenge", &sealed::make());
     check("rejected-sealed-challenges", &sealed::make_rejected());
+}
+
+/// By what the README says, not by the library.
+#[test]
+fn ids_of_imported_devices_are_uuids_of_version_8() {
+    if writing() {
+        return;
+    }
+    for vector in files::read::<imported::Imported>("imported-device")
+        .unwrap()
+        .vectors
+    {
+        let hashed = from_hex(&vector.hashed_bytes);
+        let mut id = countersign_proto::signing::sha256(&hashed)[..16].to_vec();
+        id[6] = 0x80 | id[6] & 0x0f;
+        id[8] = 0x80 | id[8] & 0x3f;
+        assert_eq!(
+            vector.device_id.replace('-', ""),
+            hex(id),
+            "{}",
+            vector.name
+        );
+    }
 }
 
 /// By the library that broker and simulated phones use.

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     admin_audit::{self, Answers},
-    admin_users,
+    admin_import, admin_users,
     approval::invalid,
     convert, convert_policy,
     status::{status, unauthenticated},
@@ -257,6 +257,13 @@ impl v1::admin_service_server::AdminService for Administration {
         request: Request<v1::RemoveDeviceRequest>,
     ) -> Result<Response<v1::RemoveDeviceResponse>, Status> {
         admin_users::remove_device(&self.broker, request).await
+    }
+
+    async fn import_devices(
+        &self,
+        request: Request<v1::ImportDevicesRequest>,
+    ) -> Result<Response<v1::ImportDevicesResponse>, Status> {
+        admin_import::import(&self.broker, request).await
     }
 
     async fn create_api_key(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign_proto::v1;
+use countersign_proto::{signing::PublicKey, v1};
 
 use crate::{
     broker::{Shown, authenticators::Authenticators, error::BrokerError},
@@ -276,6 +276,51 @@ pub(super) fn platform(field: &str, value: v1::Platform) -> Result<Platform, Inv
     }
 }
 
+/// What a phone brings along, checked field by field.
+pub(super) struct App {
+    pub(super) public_key: PublicKey,
+    pub(super) key_protection: KeyProtection,
+    pub(super) platform: Platform,
+    pub(super) push: Option<PushRegistration>,
+    pub(super) encryption_key: Option<[u8; 32]>,
+}
+
+/// Reads what `EnrollmentBody` and `ImportedDevice` have in common. Faults have
+/// the fields' own names.
+pub(super) fn app(
+    algorithm: v1::KeyAlgorithm,
+    public_key: &[u8],
+    protection: i32,
+    platform: v1::Platform,
+    push: Option<v1::PushRegistration>,
+    encryption_key: &[u8],
+    now: Timestamp,
+) -> Result<App, Invalid> {
+    if algorithm == v1::KeyAlgorithm::Unspecified {
+        return Err(Invalid::new("key_algorithm", "must be ED25519 or P256"));
+    }
+    let protection = v1::KeyProtection::try_from(protection)
+        .map_err(|_| Invalid::new("key_protection", "is not known"))?;
+    let encryption_key = match encryption_key {
+        [] => None,
+        key => Some(
+            <[u8; 32]>::try_from(key)
+                .map_err(|_| Invalid::new("encryption_key", "must be empty or have 32 bytes"))?,
+        ),
+    };
+    Ok(App {
+        public_key: PublicKey::from_bytes(algorithm, public_key)
+            .map_err(|_| Invalid::new("public_key", "is no key of that algorithm"))?,
+        key_protection: match protection {
+            v1::KeyProtection::Hardware => KeyProtection::Hardware,
+            v1::KeyProtection::Unspecified | v1::KeyProtection::Software => KeyProtection::Software,
+        },
+        platform: self::platform("platform", platform)?,
+        push: push.map(|push| self::push("push", push, now)).transpose()?,
+        encryption_key,
+    })
+}
+
 pub(super) fn code_delivery(codes: &Codes) -> v1::CodeDelivery {
     v1::CodeDelivery {
         masked_destination: codes.masked.clone(),
@@ -291,8 +336,12 @@ pub(super) fn authenticators(known: &Authenticators) -> Vec<v1::Authenticator> {
     all.extend(account.phones.iter().map(phone));
     all.extend(account.totps.iter().map(totp));
     all.extend(account.recovery.iter().map(recovery_codes));
-    // Their ids sort by time.
-    all.sort_by(|a, b| a.authenticator_id.cmp(&b.authenticator_id));
+    // Ids sort by time too, but for those of imported devices.
+    all.sort_by(|a, b| {
+        let time = |one: &v1::Authenticator| one.create_time.map(|at| (at.seconds, at.nanos));
+        let of = |one| (time(one), &one.authenticator_id);
+        of(a).cmp(&of(b))
+    });
     all
 }
 

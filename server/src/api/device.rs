@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_proto::{signing::PublicKey, v1};
+use countersign_proto::v1;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -17,13 +17,7 @@ use crate::{
         Broker,
         enroll::{Registration, check_push},
     },
-    domain::{
-        Invalid,
-        body::timestamp,
-        device::{Device, KeyProtection},
-        ids::ChallengeId,
-        time::Timestamp,
-    },
+    domain::{Invalid, body::timestamp, device::Device, ids::ChallengeId, time::Timestamp},
 };
 
 pub(super) struct Phones {
@@ -62,36 +56,22 @@ fn registration(body: &[u8], now: Timestamp) -> Result<Registration, Invalid> {
     }
     let body = v1::EnrollmentBody::decode(body)
         .map_err(|_| Invalid::new("body", "must be a serialized EnrollmentBody"))?;
-    let algorithm = body.key_algorithm();
-    if algorithm == v1::KeyAlgorithm::Unspecified {
-        return Err(Invalid::new(
-            "body.key_algorithm",
-            "must be ED25519 or P256",
-        ));
-    }
-    let protection = v1::KeyProtection::try_from(body.key_protection)
-        .map_err(|_| Invalid::new("body.key_protection", "is not known"))?;
-    let encryption_key =
-        match body.encryption_key.as_ref() {
-            [] => None,
-            key => Some(<[u8; 32]>::try_from(key).map_err(|_| {
-                Invalid::new("body.encryption_key", "must be empty or have 32 bytes")
-            })?),
-        };
+    let app = convert::app(
+        body.key_algorithm(),
+        &body.public_key,
+        body.key_protection,
+        body.platform(),
+        body.push.clone(),
+        &body.encryption_key,
+        now,
+    )
+    .map_err(|invalid| invalid.within("body"))?;
     Ok(Registration {
-        public_key: PublicKey::from_bytes(algorithm, &body.public_key)
-            .map_err(|_| Invalid::new("body.public_key", "is no key of that algorithm"))?,
-        key_protection: match protection {
-            v1::KeyProtection::Hardware => KeyProtection::Hardware,
-            v1::KeyProtection::Unspecified | v1::KeyProtection::Software => KeyProtection::Software,
-        },
-        platform: convert::platform("body.platform", body.platform())?,
-        push: body
-            .push
-            .clone()
-            .map(|push| convert::push("body.push", push, now))
-            .transpose()?,
-        encryption_key,
+        public_key: app.public_key,
+        key_protection: app.key_protection,
+        platform: app.platform,
+        push: app.push,
+        encryption_key: app.encryption_key,
         enroll_time: body.enroll_time,
         ticket: body.ticket,
         display_name: body.display_name,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_audit;
+mod admin_import;
 mod admin_users;
 mod approval;
 mod auth;

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    broker::error::BrokerError,
+    broker::error::{BrokerError, ImportRefusal},
     domain::{
         code::CodeRefusal,
         receipt::{final_name, reason_name},
@@ -74,6 +74,22 @@ pub(super) fn status(error: BrokerError) -> Status {
             message,
             info("TOO_MANY_DEVICES", []),
         ),
+        BrokerError::ImportNotAllowed => build(
+            Code::FailedPrecondition,
+            message,
+            info("IMPORT_NOT_ALLOWED", []),
+        ),
+        BrokerError::ImportRefused(at, refusal) => {
+            let reason = match refusal {
+                ImportRefusal::AccountLocked => "ACCOUNT_LOCKED",
+                ImportRefusal::TooManyDevices => "TOO_MANY_DEVICES",
+            };
+            build(
+                Code::FailedPrecondition,
+                message,
+                info(reason, [("field", format!("devices[{at}]"))]),
+            )
+        }
         BrokerError::AlreadyDecided {
             state,
             reason,

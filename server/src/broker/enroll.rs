@@ -61,12 +61,20 @@ pub struct Registration {
     pub enroll_time: Option<prost_types::Timestamp>,
 }
 
-impl Registration {
-    fn check(&self) -> Result<(), Invalid> {
-        check_text("body.display_name", &self.display_name, 0, 128)?;
-        check_text("body.app_version", &self.app_version, 0, 64)?;
-        check_language("body.language", &self.language)
-    }
+/// Checks what a phone says of itself, by the fields' own names.
+///
+/// # Errors
+/// [`Invalid`] naming the field.
+pub(super) fn check_app(
+    display_name: &str,
+    language: &str,
+    app_version: &str,
+    push: Option<&PushRegistration>,
+) -> Result<(), Invalid> {
+    check_text("display_name", display_name, 0, 128)?;
+    check_text("app_version", app_version, 0, 64)?;
+    check_language("language", language)?;
+    push.map_or(Ok(()), |push| check_push("push", push))
 }
 
 /// Checks how a phone says it can be woken. `field` names the message.
@@ -210,10 +218,13 @@ impl Broker {
         signature: &[u8],
         address: String,
     ) -> Result<(Device, Tenant, Vec<v1::BrokerKey>), BrokerError> {
-        registration.check()?;
-        if let Some(push) = &registration.push {
-            check_push("body.push", push)?;
-        }
+        check_app(
+            &registration.display_name,
+            &registration.language,
+            &registration.app_version,
+            registration.push.as_ref(),
+        )
+        .map_err(|invalid| invalid.within("body"))?;
         let now = self.now();
         registration
             .public_key

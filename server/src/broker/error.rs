@@ -59,6 +59,12 @@ pub enum BrokerError {
     /// The user has as many devices as one may have.
     #[error("the user has too many devices")]
     TooManyDevices,
+    /// The configuration allows no import of devices.
+    #[error("the broker's configuration does not allow devices to be imported")]
+    ImportNotAllowed,
+    /// A device can't be imported; none of the call was.
+    #[error("devices[{0}]: {1}")]
+    ImportRefused(usize, ImportRefusal),
     /// The challenge has ended.
     #[error("the challenge has ended")]
     AlreadyDecided {
@@ -126,6 +132,17 @@ pub enum BrokerError {
     /// A fault of the broker's own; the text is for its log.
     #[error("internal fault: {0}")]
     Internal(String),
+}
+
+/// Why a device can't be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImportRefusal {
+    /// As [`BrokerError::AccountLocked`].
+    #[error("the account is locked")]
+    AccountLocked,
+    /// As [`BrokerError::TooManyDevices`].
+    #[error("the user has too many devices")]
+    TooManyDevices,
 }
 
 fn refusal_sentence(refusal: &CodeRefusal) -> &'static str {

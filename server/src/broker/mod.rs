@@ -16,6 +16,7 @@ pub mod error;
 pub mod events;
 pub mod expire;
 pub mod hub;
+pub mod import;
 pub mod keyring;
 pub(crate) mod random;
 pub mod retention;
@@ -27,7 +28,7 @@ mod users;
 mod vault;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -71,6 +72,7 @@ pub struct Broker {
     schedule: Arc<Schedule>,
     courier: OnceLock<Arc<dyn Courier>>,
     text_courier: OnceLock<Arc<dyn texts::TextCourier>>,
+    import_allowed: AtomicBool,
 }
 
 /// What the background workers wait for.
@@ -136,6 +138,7 @@ impl Broker {
             schedule,
             courier: OnceLock::new(),
             text_courier: OnceLock::new(),
+            import_allowed: AtomicBool::new(false),
         })
     }
 

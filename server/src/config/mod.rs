@@ -98,6 +98,9 @@ pub struct Limits {
     /// `drain_timeout`: how long running calls get to end after SIGTERM.
     /// Default 30 s.
     pub drain_timeout: Duration,
+    /// `allow_device_import`: `AdminService.ImportDevices`, which makes keys able
+    /// to approve that were never proven. Default false.
+    pub allow_device_import: bool,
 }
 
 /// A configuration and how it came about.
@@ -277,6 +280,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         keepalive_interval: section.span_or("keepalive_interval", "60s", ["1s", "1h"]),
         keepalive_timeout: section.span_or("keepalive_timeout", "20s", ["1s", "10m"]),
         drain_timeout: section.span_or("drain_timeout", "30s", ["0s", "10m"]),
+        allow_device_import: section.flag("allow_device_import").value,
     };
     section.finish();
     limits

@@ -82,6 +82,10 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "code.wrong",
         "the challenge's id, the way of answering; or the number's or app's id, CONFIRM",
     ),
+    (
+        "device.imported",
+        "the device's id, registered by an operator without a proof of possession",
+    ),
     ("device.push_replaced", "the device's id"),
     ("device.registered", "the device's id"),
     ("device.removed", "the device's id"),

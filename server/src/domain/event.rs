@@ -17,6 +17,7 @@ const ACTIONS: &[&str] = &[
     "account.unlocked",
     "challenge.decided",
     "challenge.revoked",
+    "device.imported",
     "device.registered",
     "device.removed",
     "phone.confirmed",
@@ -160,7 +161,9 @@ impl TenantEvent {
                 challenge: challenge(&told.object)?,
                 device: device(&told.outcome)?,
             },
-            "device.registered" => What::Enrolled(Authenticator::Device(device(&told.object)?)),
+            "device.imported" | "device.registered" => {
+                What::Enrolled(Authenticator::Device(device(&told.object)?))
+            }
             "device.removed" => What::Removed(Authenticator::Device(device(&told.object)?)),
             "phone.confirmed" => What::Enrolled(Authenticator::PhoneNumber(other()?)),
             "phone.removed" => What::Removed(Authenticator::PhoneNumber(other()?)),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use countersign_proto::{imported::imported_device_id, signing::PublicKey};
+
 use super::{Invalid, time::Timestamp};
 
 /// 10 random bytes for a new id.
@@ -66,6 +68,21 @@ uuid_id! {
     TextId,
     /// A remembered browser.
     BrowserId,
+}
+
+impl DeviceId {
+    /// The id of a device that is imported: follows from what is known of it.
+    #[must_use]
+    pub fn imported(tenant: TenantId, user: &UserId, key: &PublicKey) -> Self {
+        let id = imported_device_id(tenant.as_bytes(), user.as_str(), key.as_bytes());
+        Self::from_bytes(id)
+    }
+
+    /// Whether it is one of those (UUID version 8; all others are version 7).
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.0.get_version_num() == 8
+    }
 }
 
 /// Reads a hyphenated UUID.

@@ -51,4 +51,13 @@ impl Invalid {
             problem: problem.into(),
         }
     }
+
+    /// The same fault, of a field of `outer`.
+    #[must_use]
+    pub fn within(self, outer: &str) -> Self {
+        Self {
+            field: format!("{outer}.{}", self.field),
+            problem: self.problem,
+        }
+    }
 }

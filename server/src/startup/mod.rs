@@ -260,6 +260,9 @@ impl Server {
             public_url: config.public_url_at(grpc.1),
         };
         let broker = Broker::new(store, clock, keyring, identity, Arc::new(Metrics::new()?));
+        if config.limits.allow_device_import {
+            broker.allow_import();
+        }
         let texts = Arc::new(texts);
         broker.text_by(texts.clone());
         let told = Arc::downgrade(&broker);

@@ -274,6 +274,31 @@ pub enum Redeemed {
     TooManyDevices,
 }
 
+/// What became of devices to be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// All are taken care of: what became of each, in the order given.
+    Done(Vec<Newcomer>),
+    /// Nothing was stored: the account of this one's user is locked.
+    Locked(usize),
+    /// Nothing was stored: with this one, its user would have more devices than
+    /// one may have.
+    TooManyDevices(usize),
+    /// Nothing was stored: more than one step holds. One alone never is.
+    TooMuch,
+}
+
+/// What became of a device to be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomer {
+    /// It is registered.
+    Registered,
+    /// It was before, and stays as it is.
+    Present,
+    /// It was imported before and has been removed since, and stays so.
+    Removed,
+}
+
 /// What became of a change of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
@@ -425,6 +450,16 @@ pub trait Store: Send + Sync {
         now: Timestamp,
         address: String,
     ) -> Result<Redeemed, StoreError>;
+
+    /// Registers devices that were registered elsewhere before, all or none, with
+    /// what [`Store::redeem`] checks and tells of a device. Their ids are those
+    /// of [`DeviceId::imported`].
+    async fn import_devices(
+        &self,
+        devices: Vec<Device>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Imported, StoreError>;
 
     /// One device.
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError>;

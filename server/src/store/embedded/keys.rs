@@ -22,6 +22,7 @@ const TICKET_LOCATOR: u8 = b'q';
 const TICKET_OF: u8 = b'o';
 const DEVICE: u8 = b'D';
 const DEVICE_OF: u8 = b'd';
+const REMOVED_IMPORT: u8 = b'G';
 const CHALLENGE: u8 = b'C';
 const SIGNED_BODY: u8 = b'B';
 const PENDING_OF: u8 = b'p';
@@ -134,6 +135,11 @@ pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Vec<u8
         DEVICE_OF,
         &[tenant.as_bytes(), &user.digest(), id.as_bytes()],
     )
+}
+
+/// Says that an imported device was removed, and stays so.
+pub(super) fn removed_import(id: DeviceId) -> Vec<u8> {
+    key(REMOVED_IMPORT, &[id.as_bytes()])
 }
 
 pub(super) fn challenge(tenant: TenantId, id: ChallengeId) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod claims;
 mod codes;
 mod events;
 mod expiry;
+mod import;
 mod installation;
 mod keys;
 mod notices;
@@ -31,8 +32,8 @@ use async_trait::async_trait;
 use claims::Claims;
 
 use super::{
-    AccountChanged, Created, Decided, GoOn, Guessed, Happened, Hint, Left, Listener, NewChallenge,
-    PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
+    AccountChanged, Created, Decided, GoOn, Guessed, Happened, Hint, Imported, Left, Listener,
+    NewChallenge, PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
     engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
 };
 use crate::domain::{
@@ -262,6 +263,27 @@ impl Store for EmbeddedStore {
     ) -> Result<Redeemed, StoreError> {
         self.write(move |tx, hints| registration::redeem(tx, hints, &code, device, now, &address))
             .await
+    }
+
+    async fn import_devices(
+        &self,
+        devices: Vec<Device>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Imported, StoreError> {
+        let hints = self.hints.clone();
+        let done = self
+            .engine
+            .write(move |tx| {
+                let done = import::import(tx, &hints, &devices, now, &by);
+                audit::tell(tx, &hints);
+                done
+            })
+            .await;
+        match done {
+            Err(EngineError::TooLarge { .. }) => Ok(Imported::TooMuch),
+            done => done.map_err(engine_error)?,
+        }
     }
 
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {

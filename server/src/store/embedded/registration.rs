@@ -4,7 +4,7 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    browsers, keys,
+    browsers, import, keys,
     notices::{self, About},
     retention, rows, texts,
 };
@@ -204,7 +204,7 @@ pub(super) fn devices_of(
     tenant: TenantId,
     user: &UserId,
 ) -> Result<Vec<Device>, StoreError> {
-    let mut found = Vec::new();
+    let mut found: Vec<Device> = Vec::new();
     for (key, _) in rows.raw_under(&keys::devices_of(tenant, user), None, usize::MAX) {
         if let Some(id) = keys::last_id(&key) {
             found.extend(rows::load::<Device>(
@@ -213,6 +213,8 @@ pub(super) fn devices_of(
             )?);
         }
     }
+    // Ids sort by time, but for those of imported devices.
+    found.sort_by_key(|device| device.create_time);
     Ok(found)
 }
 
@@ -269,12 +271,13 @@ pub(super) fn drop_device(
 ) -> Result<(), StoreError> {
     tx.delete(keys::device(device.id));
     tx.delete(keys::device_of(device.tenant, &device.user, device.id));
+    import::note_removal(tx, device);
     let whose = (device.tenant, &device.user);
     note_of(tx, now, whose, by, "device.removed", device.id, "")
 }
 
 /// Tells the user's numbers and devices of a device that came or went.
-fn notify(
+pub(super) fn notify(
     tx: &mut Tx<'_>,
     hints: &Hints,
     tenant: TenantId,

@@ -27,6 +27,7 @@ pub(super) mod expiry;
 pub(super) mod fixture;
 pub(super) mod guarding;
 pub(super) mod hints;
+pub(super) mod import;
 pub(super) mod installation;
 pub(super) mod outbox;
 pub(super) mod registration;
@@ -132,6 +133,14 @@ macro_rules! store_suite {
             a_hint_comes_when_the_change_can_be_read,
             each_change_has_its_hint,
             going_on_has_its_hints,
+        ]);
+        $crate::store::suite::tests_of!($place, import: [
+            an_import_may_be_repeated,
+            of_many_equal_imports_one_counts,
+            all_are_imported_or_none,
+            a_removed_device_stays_removed,
+            imports_are_told_like_enrolments,
+            many_at_once,
         ]);
         $crate::store::suite::tests_of!($place, installation: [
             pages_of_organisations,

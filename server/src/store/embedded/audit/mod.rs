@@ -43,22 +43,32 @@ fn read_head(head: Option<&[u8]>) -> Result<(u64, [u8; 32]), StoreError> {
 
 /// Adds an entry to the chain.
 pub(super) fn append(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
+    append_all(tx, std::slice::from_ref(entry))
+}
+
+/// Adds entries to the chain, in this order.
+pub(super) fn append_all(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
     let head = tx.get(&keys::audit_head(WRITER));
-    let (sequence, link) = read_head(head.as_deref())?;
-    // Decides nothing; hides what it is added to from holders of its digest.
-    let mut salt = [0; 16];
-    aws_lc_rs::rand::fill(&mut salt)
-        .map_err(|_| StoreError::Unavailable("the system gives no randomness".into()))?;
-    let content = entry.content(&salt);
-    let sequence = sequence.saturating_add(1);
-    let link = next_link(&link, &content);
-    let chained = ChainedEntry {
-        sequence,
-        content,
-        link,
-    };
-    rows::save(tx, keys::audit(WRITER, sequence), &chained);
-    events::index(tx, entry, WRITER, sequence);
+    let (mut sequence, mut link) = read_head(head.as_deref())?;
+    for entry in entries {
+        // Decides nothing; hides what it is added to from holders of its digest.
+        let mut salt = [0; 16];
+        aws_lc_rs::rand::fill(&mut salt)
+            .map_err(|_| StoreError::Unavailable("the system gives no randomness".into()))?;
+        let content = entry.content(&salt);
+        sequence = sequence.saturating_add(1);
+        link = next_link(&link, &content);
+        let chained = ChainedEntry {
+            sequence,
+            content,
+            link,
+        };
+        rows::save(tx, keys::audit(WRITER, sequence), &chained);
+        events::index(tx, entry, WRITER, sequence);
+    }
     let mut head = sequence.to_be_bytes().to_vec();
     head.extend_from_slice(&link);
     tx.put(keys::audit_head(WRITER), head);

@@ -13,6 +13,7 @@ use crate::{
         audit::{ChainedEntry, Told},
         challenge::{Challenge, DeliveryState, Event},
         device::PushGateway,
+        ids::DeviceId,
         policy::PendingLimit,
         receipt::{final_name, reason_name},
         response::Choice,
@@ -120,6 +121,12 @@ async fn each_change_has_its_entry_in_the_same_commit_and_nothing_else_has() {
         => ["ticket ticket.tried(tom) redeemed", "ticket device.registered(tom)"])
     .unwrap();
     check!(redeem(new, stranger(None)) => []).unwrap();
+    let mut import = stranger(None);
+    (import.tenant, import.user) = (tenant, user("ann"));
+    import.id = DeviceId::imported(tenant, &import.user, &import.public_key);
+    let again = || store.import_devices(vec![import.clone(), import.clone()], second(1), by());
+    check!(again() => ["operator device.imported(ann)"]).unwrap();
+    check!(again() => []).unwrap();
     let mut phones = vec![store.device(first.id).await.unwrap().unwrap()];
     phones.push(enrolled(&store, tenant, &tom, None).await);
     let push = registration(gateway, "token", second(1));

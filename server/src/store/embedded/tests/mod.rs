@@ -10,6 +10,7 @@
 mod account_audit;
 mod audit;
 mod golden;
+mod import;
 mod own;
 mod sizes;
 mod space;
