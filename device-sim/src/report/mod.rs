@@ -1,9 +1,14 @@
 //! What a load run has measured, and the forms it is given out in: text, JSON
 //! and one HTML page.
 
+mod distribution;
+pub mod generator;
 mod model;
+pub mod quantity;
+pub mod recorder;
 
 pub use model::{
     Attacker, BrokerSide, Check, ErrorRow, FORMAT, Generator, Latency, LoadReport, Machine, Point,
     Step, Target, Totals,
 };
+pub use recorder::{Recorded, Recorder, Sample, StepId, Steps};

@@ -252,19 +252,42 @@ pub struct Totals {
     pub failed: u64,
 }
 
+impl Totals {
+    /// The sums of these seconds.
+    #[must_use]
+    pub fn of<'a>(points: impl IntoIterator<Item = &'a Point>) -> Self {
+        let mut sum = Self::default();
+        for point in points {
+            sum.add(point);
+        }
+        sum
+    }
+
+    /// One more second.
+    pub fn add(&mut self, point: &Point) {
+        // Saturating: a report is read from a file that may hold anything.
+        self.offered = self.offered.saturating_add(point.offered);
+        self.started = self.started.saturating_add(point.started);
+        self.completed = self.completed.saturating_add(point.completed);
+        self.refused = self.refused.saturating_add(point.refused);
+        self.failed = self.failed.saturating_add(point.failed);
+    }
+
+    /// Flows that were started and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.started
+            .saturating_sub(self.completed)
+            .saturating_sub(self.refused)
+            .saturating_sub(self.failed)
+    }
+}
+
 impl LoadReport {
     /// The sums of the series.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.series
-            .iter()
-            .fold(Totals::default(), |sum, point| Totals {
-                offered: sum.offered.saturating_add(point.offered),
-                started: sum.started.saturating_add(point.started),
-                completed: sum.completed.saturating_add(point.completed),
-                refused: sum.refused.saturating_add(point.refused),
-                failed: sum.failed.saturating_add(point.failed),
-            })
+        Totals::of(&self.series)
     }
 
     /// `count` per second of the measured time; 0 when nothing was measured.
