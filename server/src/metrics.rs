@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -30,7 +31,13 @@ pub struct Metrics {
     texts: IntCounterVec,
     text_seconds: HistogramVec,
     text_receipts: IntCounterVec,
+    store: [IntCounter; 5],
+    store_counts: Mutex<Option<StoreCounts>>,
 }
+
+/// What the store has done since it was opened: commands, batches, syncs, bytes
+/// written, commands refused.
+pub(crate) type StoreCounts = Box<dyn Fn() -> [u64; 5] + Send + Sync>;
 
 impl Metrics {
     /// All at zero.
@@ -77,7 +84,22 @@ impl Metrics {
             &["purpose"],
         )?;
         registry.register(Box::new(text_seconds.clone()))?;
+        let store = [
+            ("commands", "Commands that the store has answered"),
+            ("batches", "Groups of commands committed together"),
+            ("syncs", "Syncs of the store's log"),
+            ("bytes", "Bytes of keys and values written"),
+            ("refused", "Commands refused because too many were waiting"),
+        ];
+        let store = store.map(|(what, help)| {
+            let counter = IntCounter::new(format!("countersign_store_{what}_total"), help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        });
+        let [commands, batches, syncs, bytes, refused] = store;
         Ok(Self {
+            store: [commands?, batches?, syncs?, bytes?, refused?],
+            store_counts: Mutex::new(None),
             went_on: counter(
                 "countersign_challenges_went_on_total",
                 "Challenges that went on by another method, by method and who wanted it",
@@ -210,9 +232,20 @@ impl Metrics {
         self.subscribed.add(by);
     }
 
+    /// Where to ask what the store has done.
+    pub(crate) fn count_store(&self, counts: StoreCounts) {
+        *self.store_counts.lock() = Some(counts);
+    }
+
     /// The text exposition format.
     #[must_use]
     pub fn render(&self) -> String {
+        // Held, so that two who read at a time don't count twice.
+        if let Some(counts) = &*self.store_counts.lock() {
+            for (counter, now) in self.store.iter().zip(counts()) {
+                counter.inc_by(now.saturating_sub(counter.get()));
+            }
+        }
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             tracing::error!(%error, "metrics can't be rendered");

@@ -232,14 +232,40 @@ impl Server {
     /// # Errors
     /// [`StartError`]; nothing is left bound.
     pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::bind_with(config, clock, EngineOptions::default()).await
+    }
+
+    /// As [`Server::bind`], the store run as `engine` says: for measurements of
+    /// what its settings are worth. Its `on_fatal` is replaced.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left bound.
+    pub async fn bind_with(
+        config: Config,
+        clock: Clock,
+        engine: EngineOptions,
+    ) -> Result<Self, StartError> {
         let (failed, store_failed) = tokio::sync::watch::channel(None);
         let options = EngineOptions {
             on_fatal: Some(Arc::new(move |cause| {
                 failed.send_replace(Some(cause));
             })),
-            ..EngineOptions::default()
+            ..engine
         };
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
+        let embedded = Arc::new(EmbeddedStore::open(&config.data_dir, options)?);
+        let metrics = Arc::new(Metrics::new()?);
+        let counted = embedded.clone();
+        metrics.count_store(Box::new(move || {
+            let stats = counted.stats();
+            [
+                stats.commands,
+                stats.batches,
+                stats.syncs,
+                stats.bytes,
+                stats.refused,
+            ]
+        }));
+        let store: Arc<dyn Store> = embedded;
         let keyring = open_keyring(store.as_ref(), &config).await?;
         let told = clock.clone();
         let gateways = Arc::new(Gateways::new(
@@ -259,7 +285,7 @@ impl Server {
             issuer: config.issuer_at(grpc.1),
             public_url: config.public_url_at(grpc.1),
         };
-        let broker = Broker::new(store, clock, keyring, identity, Arc::new(Metrics::new()?));
+        let broker = Broker::new(store, clock, keyring, identity, metrics);
         if config.limits.allow_device_import {
             broker.allow_import();
         }

@@ -34,7 +34,7 @@ use claims::Claims;
 use super::{
     AccountChanged, Created, Decided, GoOn, Guessed, Happened, Hint, Imported, Left, Listener,
     NewChallenge, PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
-    engine::{Engine, EngineError, EngineOptions, OpenError, Tx},
+    engine::{Engine, EngineError, EngineOptions, EngineStats, OpenError, Tx},
 };
 use crate::domain::{
     account::{Account, AccountChange},
@@ -80,6 +80,12 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    /// What the engine has done since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.engine.stats()
+    }
+
     /// Opens an existing directory.
     ///
     /// # Errors
