@@ -1,5 +1,7 @@
 //! Counters for Prometheus. Labels have few values: no user, device or tenant.
 
+mod admission;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -13,8 +15,11 @@ use crate::domain::{
     receipt::{final_name, reason_name},
 };
 
+use admission::AdmissionMetrics;
+
 /// What the broker counts.
 pub struct Metrics {
+    pub(crate) admission: AdmissionMetrics,
     registry: Registry,
     created: IntCounter,
     decided: IntCounterVec,
@@ -77,7 +82,13 @@ impl Metrics {
             &["purpose"],
         )?;
         registry.register(Box::new(text_seconds.clone()))?;
+        let calls = counter(
+            "countersign_calls_refused_total",
+            "Calls answered with an error, by reason",
+            &["reason"],
+        )?;
         Ok(Self {
+            admission: AdmissionMetrics::new(&registry, &calls)?,
             went_on: counter(
                 "countersign_challenges_went_on_total",
                 "Challenges that went on by another method, by method and who wanted it",
@@ -118,11 +129,7 @@ impl Metrics {
             )?,
             push_seconds,
             push_alarms,
-            calls: counter(
-                "countersign_calls_refused_total",
-                "Calls answered with an error, by reason",
-                &["reason"],
-            )?,
+            calls,
             subscribed,
             registry,
         })
