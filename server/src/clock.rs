@@ -5,8 +5,8 @@
 
 use std::{
     future::Future,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::watch;
@@ -14,6 +14,13 @@ use tokio::sync::watch;
 /// The longest the system clock sleeps without looking at the wall: a wall
 /// clock set forward (NTP, resume from suspend) is noticed after at most this.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
+
+/// What [`Clock::monotonic_us`] counts from.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the monotonic clock is read"
+)]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Tells the time and waits for it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,6 +55,15 @@ impl Clock {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, millis),
             Hands::Manual(hand) => *hand.borrow(),
+        }
+    }
+
+    /// Microseconds since some moment in the past, on a clock that is never set:
+    /// for spans only. With a manual clock, its hand.
+    pub fn monotonic_us(&self) -> u64 {
+        match &self.0 {
+            Hands::System => u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX),
+            Hands::Manual(hand) => hand.borrow().saturating_mul(1_000),
         }
     }
 

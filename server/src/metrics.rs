@@ -1,5 +1,7 @@
 //! Counters for Prometheus. Labels have few values: no user, device or tenant.
 
+mod admission;
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,8 +16,11 @@ use crate::domain::{
     receipt::{final_name, reason_name},
 };
 
+use admission::AdmissionMetrics;
+
 /// What the broker counts.
 pub struct Metrics {
+    pub(crate) admission: AdmissionMetrics,
     registry: Registry,
     created: IntCounter,
     decided: IntCounterVec,
@@ -97,9 +102,15 @@ impl Metrics {
             Ok::<_, prometheus::Error>(counter)
         });
         let [commands, batches, syncs, bytes, refused] = store;
+        let calls = counter(
+            "countersign_calls_refused_total",
+            "Calls answered with an error, by reason",
+            &["reason"],
+        )?;
         Ok(Self {
             store: [commands?, batches?, syncs?, bytes?, refused?],
             store_counts: Mutex::new(None),
+            admission: AdmissionMetrics::new(&registry, &calls)?,
             went_on: counter(
                 "countersign_challenges_went_on_total",
                 "Challenges that went on by another method, by method and who wanted it",
@@ -140,11 +151,7 @@ impl Metrics {
             )?,
             push_seconds,
             push_alarms,
-            calls: counter(
-                "countersign_calls_refused_total",
-                "Calls answered with an error, by reason",
-                &["reason"],
-            )?,
+            calls,
             subscribed,
             registry,
         })

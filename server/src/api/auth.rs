@@ -167,7 +167,7 @@ where
 
 /// The caller's own deadline (gRPC over HTTP/2, `grpc-timeout`), a moment
 /// early: the library's own timer ends the call without saying why.
-fn deadline(headers: &http::HeaderMap) -> Option<Duration> {
+pub(super) fn deadline(headers: &http::HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -200,7 +200,7 @@ async fn within(
     }
 }
 
-fn too_long() -> Status {
+pub(super) fn too_long() -> Status {
     let message = "the call took too long".to_owned();
     build(Code::DeadlineExceeded, message, info("TIMED_OUT", []))
 }

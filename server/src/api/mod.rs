@@ -4,6 +4,7 @@ mod admin;
 mod admin_audit;
 mod admin_import;
 mod admin_users;
+mod admission;
 mod approval;
 mod auth;
 mod convert;
@@ -32,16 +33,30 @@ pub struct Limits {
     pub max_message_bytes: usize,
     /// The longest a call may take that does not wait for anybody.
     pub request_timeout: std::time::Duration,
+    /// Calls and streams open at a time.
+    pub max_calls: usize,
+    /// Calls that begin something, in flight at a time.
+    pub max_new_calls: u32,
+    /// How long a call may wait for its turn before new ones are refused.
+    pub queue_delay: std::time::Duration,
 }
 
-/// The layers around every service of the gRPC port: statuses made complete,
-/// then authentication.
-pub(crate) type Gate = (repair::Repair, auth::Authenticate);
+/// The layers around every service of the gRPC port: what is let in at all,
+/// statuses made complete, authentication, and whose credentials were good.
+pub(crate) type Gate = (
+    admission::Admission,
+    repair::Repair,
+    auth::Authenticate,
+    admission::Learn,
+);
 
 /// What stands in front of [`services`]: outermost first.
 pub(crate) fn gate(broker: &Arc<Broker>, limits: Limits) -> Gate {
     let repair = repair::Repair::new(broker.metrics.clone());
-    (repair, auth::Authenticate::new(broker.clone(), limits))
+    let admission = admission::Admission::new(broker, limits);
+    let learn = admission.learn();
+    let authenticate = auth::Authenticate::new(broker.clone(), limits);
+    (admission, repair, authenticate, learn)
 }
 
 /// Everything on the gRPC port.

@@ -86,6 +86,17 @@ pub struct Limits {
     /// `max_concurrent_streams`: calls in flight per HTTP/2 connection
     /// (RFC 9113, section 6.5.2). Default 1024.
     pub max_concurrent_streams: u32,
+    /// `max_calls`: calls and streams open at a time, those that wait for a
+    /// person included; each takes some 5 to 15 KB. Default 150000.
+    pub max_calls: usize,
+    /// `max_new_calls`: calls that begin something, in flight at a time. The
+    /// limit in force is found by measuring; this is the most it can be.
+    /// Default 1024.
+    pub max_new_calls: u32,
+    /// `queue_delay`: how long a call may wait for its turn before new ones are
+    /// refused; a tenth of it while one organisation asks for much and another
+    /// for little. Default 5 ms.
+    pub queue_delay: Duration,
     /// `request_timeout`: how long a call may take that doesn't wait for a
     /// person. Default 10 s.
     pub request_timeout: Duration,
@@ -275,6 +286,9 @@ fn limits(mut section: Section<'_>) -> Limits {
         max_message_bytes: section.number_or("max_message_bytes", 65_536, 4_096..=4_194_304),
         max_connections: section.number_or("max_connections", 8_000, 1..=1_000_000),
         max_concurrent_streams: section.number_or("max_concurrent_streams", 1_024, 1..=1_000_000),
+        max_calls: section.number_or("max_calls", 150_000, 1..=10_000_000),
+        max_new_calls: section.number_or("max_new_calls", 1_024, 1..=1_000_000),
+        queue_delay: section.span_or("queue_delay", "5ms", ["1ms", "10s"]),
         request_timeout: section.span_or("request_timeout", "10s", ["1s", "5m"]),
         handshake_timeout: section.span_or("handshake_timeout", "10s", ["100ms", "2m"]),
         keepalive_interval: section.span_or("keepalive_interval", "60s", ["1s", "1h"]),

@@ -223,6 +223,9 @@ fn api_limits(config: &Config) -> api::Limits {
     api::Limits {
         max_message_bytes: config.limits.max_message_bytes,
         request_timeout: config.limits.request_timeout,
+        max_calls: config.limits.max_calls,
+        max_new_calls: config.limits.max_new_calls,
+        queue_delay: config.limits.queue_delay,
     }
 }
 
@@ -369,7 +372,7 @@ impl Server {
         }
         set_health(&health, ServingStatus::Serving).await;
 
-        let (repair, authenticate) = api::gate(&broker, api_limits(&config));
+        let (admission, repair, authenticate, learn) = api::gate(&broker, api_limits(&config));
         let grpc = tonic::transport::Server::builder()
             .accept_http1(true)
             .tcp_nodelay(true)
@@ -377,8 +380,10 @@ impl Server {
             .http2_keepalive_interval(Some(config.limits.keepalive_interval))
             .http2_keepalive_timeout(Some(config.limits.keepalive_timeout))
             .layer(tonic_web::GrpcWebLayer::new())
+            .layer(admission)
             .layer(repair)
             .layer(authenticate)
+            .layer(learn)
             .add_routes(routes)
             .serve_with_incoming_shutdown(grpc.0, stop.clone().cancelled_owned());
         let callbacks = status_callbacks(texts);

@@ -1,0 +1,78 @@
+//! Whom work is counted for.
+//!
+//! Before it is authenticated nobody knows who calls: whoever knew the id of
+//! another's key could use up the other's share. So what counts is the whole
+//! credential. Once it was found good, it is remembered for whom, under a keyed
+//! hash that cannot be aimed at from outside (SipHash with random keys); the
+//! check itself is made anew at every call. What was never found good counts
+//! for the strangers, all of them together being one account.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+};
+
+use parking_lot::RwLock;
+
+use super::controller;
+use crate::domain::ids::TenantId;
+
+/// Whom work is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Account {
+    /// An organisation.
+    Tenant(TenantId),
+    /// Operators of the installation.
+    Installation,
+    /// Whoever has shown no good credential yet.
+    Strangers,
+}
+
+impl controller::Account for Account {
+    fn is_protected(&self) -> bool {
+        matches!(self, Self::Tenant(_))
+    }
+}
+
+/// Credentials remembered at most: each takes some 50 bytes. They are good
+/// ones, so that only whoever makes API keys can fill it.
+const MOST: usize = 65_536;
+
+/// A credential, as far as it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint(u64);
+
+/// Credentials found good before.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    hasher: RandomState,
+    accounts: RwLock<HashMap<Fingerprint, Account>>,
+}
+
+impl Known {
+    /// The credential of a call, if it has one that could be an API key.
+    pub(super) fn fingerprint(&self, headers: &http::HeaderMap) -> Option<Fingerprint> {
+        let value = headers.get(http::header::AUTHORIZATION)?.as_bytes();
+        // Without the scheme, however it is spelt: one key is one credential.
+        let key = value.rsplit(u8::is_ascii_whitespace).next()?;
+        Some(Fingerprint(self.hasher.hash_one(key)))
+    }
+
+    pub(super) fn account(&self, fingerprint: Fingerprint) -> Option<Account> {
+        self.accounts.read().get(&fingerprint).copied()
+    }
+
+    /// It was found good.
+    pub(super) fn learn(&self, fingerprint: Fingerprint, account: Account) {
+        let mut accounts = self.accounts.write();
+        if accounts.len() >= MOST {
+            accounts.clear();
+        }
+        accounts.insert(fingerprint, account);
+    }
+
+    /// It is good no longer.
+    pub(super) fn forget(&self, fingerprint: Fingerprint) {
+        self.accounts.write().remove(&fingerprint);
+    }
+}
