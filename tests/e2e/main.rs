@@ -22,6 +22,7 @@ mod journeys_devices;
 mod keys;
 mod layering;
 mod operations;
+mod overload;
 mod policy;
 mod push;
 mod restart;
