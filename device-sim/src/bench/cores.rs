@@ -12,6 +12,8 @@ pub(super) struct Cores {
     pub(super) server: usize,
     /// The load's.
     pub(super) client: Vec<usize>,
+    /// How many this process may use.
+    pub(super) all: usize,
 }
 
 impl Cores {
@@ -20,6 +22,7 @@ impl Cores {
     pub(super) fn choose(server: Option<usize>, client: Option<usize>) -> Result<Self, BenchError> {
         let set = sched_getaffinity(None).map_err(std::io::Error::from)?;
         let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
+        let all = allowed.len();
         let server = match server.or(allowed.last().copied()) {
             Some(core) if allowed.contains(&core) => core,
             other => return Err(BenchError::Unfit(format!("there is no core {other:?}"))),
@@ -36,7 +39,11 @@ impl Cores {
                 others
             }
         };
-        Ok(Self { server, client })
+        Ok(Self {
+            server,
+            client,
+            all,
+        })
     }
 
     /// Whether load and server are kept apart.

@@ -81,7 +81,7 @@ impl Goal {
     /// The median must be at least `limit`.
     pub(super) fn at_least(value: Spread, limit: f64) -> Self {
         Self {
-            text: format!(">= {limit}"),
+            text: format!(">={limit}"),
             met: value.median >= limit,
         }
     }
@@ -89,7 +89,7 @@ impl Goal {
     /// The median must be at most `limit`.
     pub(super) fn at_most(value: Spread, limit: f64) -> Self {
         Self {
-            text: format!("<= {limit}"),
+            text: format!("<={limit}"),
             met: value.median <= limit,
         }
     }
@@ -279,7 +279,7 @@ impl Outcome {
             optimised: !cfg!(debug_assertions),
             time: since.unwrap_or_default().as_secs(),
             processor: model.unwrap_or_default(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores.all,
             server_core: cores.server,
             client_cores: cores.client.clone(),
             rounds,
