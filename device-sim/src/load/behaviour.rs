@@ -103,9 +103,11 @@ impl FromStr for Think {
         match text {
             "instant" => Ok(Self::Instant),
             "human" => Ok(Self::Human(Duration::from_secs(6))),
-            median => Ok(Self::Human(span(median).map_err(|wrong| {
-                format!("{wrong}; or: instant, human (6s)")
-            })?)),
+            median => {
+                Ok(Self::Human(span(median).map_err(|wrong| {
+                    format!("{wrong}; or: instant, human (6s)")
+                })?))
+            }
         }
     }
 }

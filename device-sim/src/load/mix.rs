@@ -119,8 +119,11 @@ mod tests {
     }
 
     impl Named for Fruit {
-        const ALL: &'static [(&'static str, Self)] =
-            &[("apple", Self::Apple), ("pear", Self::Pear), ("fig", Self::Fig)];
+        const ALL: &'static [(&'static str, Self)] = &[
+            ("apple", Self::Apple),
+            ("pear", Self::Pear),
+            ("fig", Self::Fig),
+        ];
     }
 
     #[test]
@@ -137,7 +140,15 @@ mod tests {
 
     #[test]
     fn what_is_no_mix() {
-        for wrong in ["", "plum=1", "apple=x", "apple=-1", "apple=1,apple=2", "apple=0", "apple=inf"] {
+        for wrong in [
+            "",
+            "plum=1",
+            "apple=x",
+            "apple=-1",
+            "apple=1,apple=2",
+            "apple=0",
+            "apple=inf",
+        ] {
             assert!(wrong.parse::<Mix<Fruit>>().is_err(), "{wrong}");
         }
         let told = "plum".parse::<Mix<Fruit>>().unwrap_err();
