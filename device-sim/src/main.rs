@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use device_sim::{command, demo};
+use device_sim::{command, demo, load};
 use tracing_subscriber::EnvFilter;
 
 /// Phones and push gateways for Countersign, without Apple or Google
@@ -24,6 +24,8 @@ enum Command {
     Phone(command::phone::PhoneArgs),
     /// Emulators of APNs, FCM and an SMS gateway
     Gateways(command::gateways::GatewaysArgs),
+    /// Many phones and sign-ins at a chosen rate, and a report
+    Load(Box<load::LoadArgs>),
 }
 
 #[tokio::main]
@@ -38,6 +40,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await.map_err(Into::into),
         Command::Phone(args) => command::phone::run(args).await.map_err(Into::into),
         Command::Gateways(args) => command::gateways::run(args).await.map_err(Into::into),
+        Command::Load(args) => load::run(*args).await.map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

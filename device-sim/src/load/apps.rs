@@ -72,6 +72,7 @@ impl Run {
         (0..self.tenants.len())
             .flat_map(|tenant| (0..users).map(move |user| (tenant, user)))
             .filter(|(_, user)| self.road(*user) == Road::Subscribe)
+            .chain(self.bombed())
             .collect()
     }
 }
@@ -105,7 +106,8 @@ async fn begin(run: &Run, who: Who) -> Option<Streaming<SubscribeResponse>> {
         Ok(phone) => phone,
         Err(error) => {
             let why = "its user has no device";
-            run.recorder.error(run.now(), "phone", why, &error.to_string());
+            run.recorder
+                .error(run.now(), "phone", why, &error.to_string());
             return None;
         }
     };
@@ -144,6 +146,10 @@ fn take(run: &Run, who: Who, message: SubscribeResponse) {
             at: Instant::now(),
             challenge: Some(challenge),
         };
+        if who.1 >= run.args.users() {
+            // Nobody signs in here but the attacker.
+            run.siege.bomber.reached();
+        }
         run.inboxes.deliver(who, &news);
     }
 }

@@ -1,13 +1,14 @@
 //! What all sign-ins of a run share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use super::attackers::Siege;
 use super::captures::Captures;
 use super::inbox::Inboxes;
 use super::settings::RunArgs;
@@ -40,8 +41,11 @@ pub(super) struct Run {
     pub(super) captures: Captures,
     /// Makes request ids differ from those of other runs.
     pub(super) id: u64,
-    /// When sign-ins begin.
-    pub(super) start: Instant,
+    /// When sign-ins began.
+    pub(super) started: OnceLock<Instant>,
+    /// With which receipts are verified.
+    pub(super) jwks: Option<String>,
+    pub(super) siege: Siege,
     pub(super) in_flight: AtomicU64,
     /// No more sign-ins.
     pub(super) stop: CancellationToken,
@@ -54,7 +58,10 @@ pub(super) fn recorder() -> (Recorder, Measured) {
     let mut steps = Steps::new();
     let measured = Measured {
         create: steps.add("create", "start due until CreateChallenge is answered"),
-        prompt: steps.add("prompt", "start due until the phone has the signed challenge"),
+        prompt: steps.add(
+            "prompt",
+            "start due until the phone has the signed challenge",
+        ),
         respond: steps.add("respond", "answer due until Respond is answered"),
         answer: steps.add("answer", "answer due until the identity provider knows"),
     };
@@ -63,9 +70,14 @@ pub(super) fn recorder() -> (Recorder, Measured) {
 }
 
 impl Run {
+    /// When sign-ins began; now, if they have not.
+    pub(super) fn start(&self) -> Instant {
+        self.started.get().copied().unwrap_or_else(Instant::now)
+    }
+
     /// Time since sign-ins began.
     pub(super) fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.start().elapsed()
     }
 
     /// Takes down a call that failed.

@@ -1,5 +1,6 @@
 //! What is asked for on the command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ pub(super) enum LoadCommand {
 #[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
     /// Address of the broker's gRPC port: http://… or https://…
-    #[arg(long, value_name = "URL", required = true, default_value = "")]
-    pub broker: String,
+    #[arg(long, value_name = "URL", required = true)]
+    pub broker: Option<String>,
     /// Certificates (PEM) to trust instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -198,9 +199,15 @@ impl TargetArgs {
     pub(super) fn target(&self) -> Result<fleet::Target, LoadError> {
         let ca_pem = self.ca.as_deref().map(|path| read("--ca", path));
         Ok(fleet::Target {
-            url: self.broker.trim_end_matches('/').to_owned(),
+            url: self.address().to_owned(),
             ca_pem: ca_pem.transpose()?,
         })
+    }
+
+    /// The broker's address.
+    pub(super) fn address(&self) -> &str {
+        let broker = self.broker.as_deref().unwrap_or_default();
+        broker.trim_end_matches('/')
     }
 
     /// The keys of the organisations.
@@ -279,6 +286,50 @@ impl RunArgs {
             None => 0,
             Some(_) => self.target.devices.div_ceil(10).min(MOST_VICTIMS),
         }
+    }
+
+    /// The broker's HTTP port, from the address of any page on it.
+    pub(super) fn http_address(&self) -> Option<String> {
+        let http = self.http.as_deref()?.trim_end_matches('/');
+        let http = http.strip_suffix("/metrics").unwrap_or(http);
+        Some(http.to_owned())
+    }
+
+    /// All that shapes the load, by name.
+    pub(super) fn settings(&self) -> BTreeMap<String, String> {
+        let target = &self.target;
+        let mut all = BTreeMap::from([
+            ("rate", self.rate.to_string()),
+            ("duration", format!("{}s", self.duration.as_secs_f64())),
+            ("arrivals", self.arrivals.name().to_owned()),
+            ("devices", target.devices.to_string()),
+            ("population", target.population.to_string()),
+            ("channels", target.channels.to_string()),
+            ("answers", self.answers.to_string()),
+            ("think", self.think.to_string()),
+            (
+                "organisations",
+                target.api_key_file.len().max(1).to_string(),
+            ),
+            ("idp-connections", self.idp_connections.to_string()),
+            ("phone-connections", self.phone_connections.to_string()),
+            ("open-apps", self.open_apps.to_string()),
+            ("wait", self.wait.name().to_owned()),
+            ("max-in-flight", self.most_in_flight().to_string()),
+            ("sample", self.sample.to_string()),
+        ]);
+        if let Some(attackers) = &self.attackers {
+            all.insert("attackers", attackers.to_string());
+        }
+        if let Some(ttl) = self.ttl {
+            all.insert("ttl", format!("{}s", ttl.as_secs_f64()));
+        }
+        if !self.tenant_weights.is_empty() {
+            all.insert("tenant-weights", format!("{:?}", self.tenant_weights));
+        }
+        all.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// Sign-ins that may be under way at a time.

@@ -110,7 +110,10 @@ impl Tenant {
     }
 
     pub(super) fn refused(&self, call: &'static str, status: Status) -> LoadError {
-        if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) {
+        if matches!(
+            status.code(),
+            Code::Unauthenticated | Code::PermissionDenied
+        ) {
             return LoadError::Key {
                 key_id: self.key_id.clone(),
                 why: status.message().to_owned(),

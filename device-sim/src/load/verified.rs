@@ -116,9 +116,6 @@ mod tests {
         verified.late.look(Some("that one".to_owned()));
         let checks = verified.checks();
         assert!(checks.len() == 1 && !checks[0].passed);
-        assert_eq!(
-            checks[0].detail,
-            "2 of 3 late answers; the first: this one"
-        );
+        assert_eq!(checks[0].detail, "2 of 3 late answers; the first: this one");
     }
 }

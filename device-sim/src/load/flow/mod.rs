@@ -5,8 +5,8 @@ mod other_way;
 mod page;
 mod phone;
 
-use std::sync::OnceLock;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -64,7 +64,7 @@ struct Decided {
 /// Carries a sign-in out.
 pub(super) async fn sign_in(under_way: UnderWay, arrival: Arrival) {
     let run = Arc::clone(under_way.run());
-    let due = run.start + arrival.at;
+    let due = run.start() + arrival.at;
     run.recorder.started(run.now(), due.elapsed());
     let flow = Flow {
         run: Arc::clone(&run),
@@ -187,7 +187,8 @@ impl Flow {
                 let again = again.into_inner().challenge.unwrap_or_default();
                 let again = (again.state(), again.reason());
                 let id = &challenge.challenge_id;
-                let wrong = (again != outcome).then(|| format!("{id}: {outcome:?}, then {again:?}"));
+                let wrong =
+                    (again != outcome).then(|| format!("{id}: {outcome:?}, then {again:?}"));
                 self.run.verified.stable.look(wrong);
             }
             Err(status) => self.run.failed_call("GetChallenge", &status),
@@ -213,7 +214,8 @@ impl Flow {
 impl Given {
     fn told(&self, response: RespondResponse) {
         // The first word counts: what comes later is of a repeated answer.
-        drop(self.told.set((response.state(), response.reason())));
+        self.told
+            .get_or_init(|| (response.state(), response.reason()));
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use countersign_proto::v1::{
-    CancelChallengeRequest, Challenge, ChallengeState, CreateChallengeRequest,
-    GetChallengeRequest, SignInContext, WaitChallengeRequest, WatchChallengeRequest,
+    CancelChallengeRequest, Challenge, ChallengeState, CreateChallengeRequest, GetChallengeRequest,
+    SignInContext, WaitChallengeRequest, WatchChallengeRequest,
 };
 use tonic::Status;
 
@@ -174,7 +174,9 @@ impl Flow {
         let waited = self.due.elapsed();
         if self.run.args.keep {
             let why = "left pending at the end of the run";
-            self.run.recorder.error(self.run.now(), "decision", why, why);
+            self.run
+                .recorder
+                .error(self.run.now(), "decision", why, why);
             return Err(End::Failed);
         }
         let id = &challenge.challenge_id;

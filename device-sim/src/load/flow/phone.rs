@@ -10,8 +10,8 @@ use countersign_proto::v1::{
 };
 use tonic::Status;
 
-use super::page::life;
 use super::Flow;
+use super::page::life;
 use crate::fleet::LightPhone;
 use crate::load::apps;
 use crate::load::behaviour::{Answer, Channel};
@@ -44,12 +44,7 @@ impl Flow {
     }
 
     /// What the user does with the phone.
-    pub(super) async fn phone(
-        &self,
-        tenant: &Tenant,
-        challenge: &Challenge,
-        inbox: Option<Inbox>,
-    ) {
+    pub(super) async fn phone(&self, tenant: &Tenant, challenge: &Challenge, inbox: Option<Inbox>) {
         let phone = match tenant.phone(self.arrival.user).await {
             Ok(phone) => phone,
             Err(error) => {
@@ -81,7 +76,7 @@ impl Flow {
                 if !self.arrival.think.is_zero() {
                     tokio::time::sleep_until(due.into()).await;
                 }
-                drop(self.given.due.set(due));
+                self.given.due.get_or_init(|| due);
                 self.answer(&phone, challenge, &prompt, due).await;
             }
         }
@@ -171,18 +166,10 @@ impl Flow {
         let request = phone
             .proven(method::LIST_PENDING_CHALLENGES, message, SystemTime::now())
             .map_err(|error| Status::internal(error.to_string()))?;
-        let proof = self
-            .run
-            .captures
-            .is_wanted()
-            .then(|| (request.metadata().clone(), *request.get_ref()));
         let response = self
             .devices()
             .list_pending_challenges(timed(request, CALL_TIMEOUT))
             .await?;
-        if let Some(proof) = proof {
-            self.run.captures.proof(|| proof);
-        }
         Ok(response.into_inner().challenges)
     }
 
@@ -234,13 +221,11 @@ impl Flow {
                 Ok(response) => {
                     self.measure(self.run.measured.respond, due);
                     self.given.told(response);
-                    self.run.captures.answer(|| message);
+                    self.run.captures.answer(message);
                     return;
                 }
                 // The lost one has counted.
-                Err(status)
-                    if self.flaky() && status.code() == tonic::Code::FailedPrecondition =>
-                {
+                Err(status) if self.flaky() && status.code() == tonic::Code::FailedPrecondition => {
                     self.measure(self.run.measured.respond, due);
                     return;
                 }
