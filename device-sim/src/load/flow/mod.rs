@@ -36,6 +36,8 @@ struct Flow {
 struct Given {
     /// When the answer was due: the prompt was there, and thought about.
     due: OnceLock<Instant>,
+    /// The prompt was there.
+    prompted: AtomicBool,
     /// The answer is on its way.
     sent: AtomicBool,
     /// A yes that has to count is on its way.
@@ -117,6 +119,18 @@ impl Flow {
             }
         };
         decided.waited += lost;
+        if decided.challenge.state() == ChallengeState::Expired
+            && !self.given.prompted.load(Ordering::Relaxed)
+        {
+            let why = "it never reached the phone";
+            let example = format!(
+                "{} by {:?}, to be answered by {:?}",
+                decided.challenge.challenge_id, self.arrival.channel, self.arrival.answer
+            );
+            self.run
+                .recorder
+                .error(self.run.now(), "prompt", why, &example);
+        }
         // The page may know before the phone; and some answer when all is over.
         let late = self.arrival.answer == Answer::Late;
         let expired = decided.challenge.state() == ChallengeState::Expired;

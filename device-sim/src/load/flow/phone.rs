@@ -61,6 +61,7 @@ impl Flow {
         };
         let latency = at.saturating_duration_since(self.due);
         self.run.recorder.step(self.run.measured.prompt, latency);
+        self.given.prompted.store(true, Ordering::Relaxed);
         match self.arrival.answer {
             Answer::Ignore | Answer::Sms | Answer::Totp => {}
             Answer::Late => {
