@@ -7,6 +7,7 @@ pub mod fault;
 pub mod fetch;
 pub mod fleet;
 pub mod gateway;
+pub mod load;
 pub mod phone;
 pub mod prompt;
 pub mod receipt;

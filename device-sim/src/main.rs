@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use device_sim::{bench, command, demo};
+use device_sim::{bench, command, demo, load};
 use tracing_subscriber::EnvFilter;
 
 /// Phones and push gateways for Countersign, without Apple or Google
@@ -30,6 +30,8 @@ enum Command {
     /// A server under measurement
     #[command(hide = true)]
     BenchChild(bench::ChildArgs),
+    /// Many phones and sign-ins at a chosen rate, and a report
+    Load(Box<load::LoadArgs>),
 }
 
 #[tokio::main]
@@ -46,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Gateways(args) => command::gateways::run(args).await.map_err(Into::into),
         Command::Bench(args) => bench::run(args).await.map_err(Into::into),
         Command::BenchChild(args) => bench::run_child(args).await.map_err(Into::into),
+        Command::Load(args) => load::run(*args).await.map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

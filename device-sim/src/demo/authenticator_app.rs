@@ -11,14 +11,14 @@ const STEP_SECONDS: u64 = 30;
 const MODULUS: u32 = 1_000_000;
 
 /// The app with one account in it.
-pub(super) struct AuthenticatorApp {
+pub(crate) struct AuthenticatorApp {
     secret: Vec<u8>,
 }
 
 impl AuthenticatorApp {
     /// Scans a QR code: `otpauth://totp/…?secret=…`. `None`: it is not of that
     /// kind.
-    pub(super) fn scan(otpauth_uri: &str) -> Option<Self> {
+    pub(crate) fn scan(otpauth_uri: &str) -> Option<Self> {
         let (_, query) = otpauth_uri
             .strip_prefix("otpauth://totp/")?
             .split_once('?')?;
@@ -29,7 +29,7 @@ impl AuthenticatorApp {
     }
 
     /// The code of a step.
-    pub(super) fn code(&self, step: u64) -> String {
+    pub(crate) fn code(&self, step: u64) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.secret);
         let tag = hmac::sign(&key, &step.to_be_bytes());
         let bytes = tag.as_ref();
@@ -42,12 +42,12 @@ impl AuthenticatorApp {
 }
 
 /// The step of a moment, counted from 1970.
-pub(super) fn step_at(time: SystemTime) -> u64 {
+pub(crate) fn step_at(time: SystemTime) -> u64 {
     since_1970(time).as_secs() / STEP_SECONDS
 }
 
 /// How long the code of that moment stays.
-pub(super) fn left_at(time: SystemTime) -> Duration {
+pub(crate) fn left_at(time: SystemTime) -> Duration {
     let next = Duration::from_secs((step_at(time) + 1) * STEP_SECONDS);
     next.saturating_sub(since_1970(time))
 }

@@ -5,7 +5,7 @@
 //! and speaks gRPC. Only `installation` knows the broker as a library.
 
 mod another_way;
-mod authenticator_app;
+pub(crate) mod authenticator_app;
 mod error;
 mod identity_provider;
 mod installation;

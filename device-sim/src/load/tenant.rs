@@ -1,0 +1,215 @@
+//! An organisation under load: its identity provider and its users' phones.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use countersign_proto::v1::{
+    CancelChallengeRequest, Challenge, ChallengeBody, ChallengeState, DecisionReason,
+    ListAuthenticatorsRequest, authenticator, enrollment_service_client::EnrollmentServiceClient,
+};
+use parking_lot::Mutex;
+use prost::Message as _;
+use tonic::{Code, Request, Status};
+
+use super::dice::{Dice, Purpose};
+use super::error::LoadError;
+use crate::fleet::{Connections, FleetError, Idp, LightPhone, Population};
+
+/// How long a call may take that waits for nobody.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An organisation.
+pub(super) struct Tenant {
+    /// Its identity provider.
+    pub(super) idp: Idp,
+    /// Id of the identity provider's key: `aud` of its receipts.
+    pub(super) key_id: String,
+    /// Its users.
+    pub(super) population: Population,
+    /// Digits that policy makes users type; 0: none.
+    pub(super) number_digits: u32,
+    connections: Connections,
+    roster: Roster,
+    /// Phones that are used again and again: those of the first users.
+    kept: Vec<OnceLock<Arc<LightPhone>>>,
+}
+
+/// Which device each user has.
+enum Roster {
+    /// It follows from user and key: they were imported.
+    Derived(uuid::Uuid),
+    /// As the broker chose: what was learnt so far.
+    Learnt(Mutex<HashMap<u64, uuid::Uuid>>),
+}
+
+/// `message` as a call that is given up after a while.
+pub(super) fn timed<M>(mut request: Request<M>, timeout: Duration) -> Request<M> {
+    request.set_timeout(timeout);
+    request
+}
+
+impl Tenant {
+    /// Tries the key out on one user, and looks whether first and last are there.
+    ///
+    /// # Errors
+    /// [`LoadError::Key`], [`LoadError::NoPopulation`], [`LoadError::Fleet`].
+    pub(super) async fn open(
+        connections: Connections,
+        api_key: &str,
+        population: Population,
+        users: u64,
+        keep: u64,
+        run: u64,
+    ) -> Result<Self, LoadError> {
+        let idp = Idp::new(connections.clone(), api_key)?;
+        let kept = usize::try_from(keep.min(users)).unwrap_or_default();
+        let mut tenant = Self {
+            idp,
+            key_id: super::settings::key_id(api_key).to_owned(),
+            population,
+            number_digits: 0,
+            connections,
+            roster: Roster::Learnt(Mutex::default()),
+            kept: (0..kept).map(|_| OnceLock::new()).collect(),
+        };
+        tenant.device_id(0).await?;
+        tenant.device_id(users.saturating_sub(1)).await?;
+        // Not the same one at each run: a user may be asked only so often.
+        let someone = Dice::new(run, Purpose::Sample, u64::MAX).below(users);
+        tenant.look_round(someone).await?;
+        Ok(tenant)
+    }
+
+    /// Asks a user and takes it back: what a challenge looks like here.
+    async fn look_round(&mut self, user: u64) -> Result<(), LoadError> {
+        let user_id = self.population.user_id(user);
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let request = Idp::typical_request(request_id, user_id.clone());
+        let challenge = self.create(user, request).await;
+        let challenge = challenge.map_err(|status| self.refused("CreateChallenge", status))?;
+        let unreachable = challenge.reason() == DecisionReason::Unreachable;
+        if challenge.state() != ChallengeState::Pending {
+            return Err(if unreachable {
+                LoadError::NoPopulation { user_id }
+            } else {
+                let why = format!("a first challenge ended at once: {:?}", challenge.reason());
+                self.refused("CreateChallenge", Status::failed_precondition(why))
+            });
+        }
+        let cancel = CancelChallengeRequest {
+            challenge_id: challenge.challenge_id.clone(),
+        };
+        let cancel = timed(self.idp.authorized(cancel), CALL_TIMEOUT);
+        let cancelled = self.idp.client(user).cancel_challenge(cancel).await;
+        cancelled.map_err(|status| self.refused("CancelChallenge", status))?;
+        let signed = challenge.signed_challenge.clone().unwrap_or_default();
+        let body = ChallengeBody::decode(signed.body).unwrap_or_default();
+        self.number_digits = body.number_digits;
+        Ok(())
+    }
+
+    pub(super) fn refused(&self, call: &'static str, status: Status) -> LoadError {
+        if matches!(
+            status.code(),
+            Code::Unauthenticated | Code::PermissionDenied
+        ) {
+            return LoadError::Key {
+                key_id: self.key_id.clone(),
+                why: status.message().to_owned(),
+            };
+        }
+        FleetError::Refused {
+            call,
+            status: Box::new(status),
+        }
+        .into()
+    }
+
+    /// Asks for an approval.
+    pub(super) async fn create(
+        &self,
+        index: u64,
+        message: countersign_proto::v1::CreateChallengeRequest,
+    ) -> Result<Challenge, Status> {
+        let request = timed(self.idp.authorized(message), CALL_TIMEOUT);
+        let mut client = self.idp.client(index);
+        let response = client.create_challenge(request).await?.into_inner();
+        response
+            .challenge
+            .ok_or_else(|| Status::internal("an answer without a challenge"))
+    }
+
+    /// The client for what users register, on the connection for number `index`.
+    pub(super) fn enrollments(
+        &self,
+        index: u64,
+    ) -> EnrollmentServiceClient<tonic::transport::Channel> {
+        EnrollmentServiceClient::new(self.connections.pick(index))
+    }
+
+    /// The device of a user.
+    async fn device_id(&self, user: u64) -> Result<uuid::Uuid, LoadError> {
+        let known = match &self.roster {
+            Roster::Derived(tenant_id) => return Ok(self.derived(tenant_id, user)),
+            Roster::Learnt(known) => known.lock().get(&user).copied(),
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let user_id = self.population.user_id(user);
+        let request = self.idp.authorized(ListAuthenticatorsRequest {
+            user_id: user_id.clone(),
+        });
+        let listed = self
+            .enrollments(user)
+            .list_authenticators(timed(request, CALL_TIMEOUT))
+            .await
+            .map_err(|status| self.refused("ListAuthenticators", status))?;
+        // The newest one: of a user who was registered twice, the one that is in use.
+        let device = listed
+            .into_inner()
+            .authenticators
+            .into_iter()
+            .rev()
+            .find(|one| matches!(one.kind, Some(authenticator::Kind::Device(_))))
+            .ok_or(LoadError::NoPopulation { user_id })?;
+        let device = uuid::Uuid::try_parse(&device.authenticator_id).unwrap_or_default();
+        self.learn(user, device);
+        Ok(device)
+    }
+
+    fn derived(&self, _tenant_id: &uuid::Uuid, _user: u64) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
+
+    /// Takes down which device was asked, so that nobody has to look it up.
+    pub(super) fn learn_from(&self, user: u64, challenge: &Challenge) {
+        if let [delivery] = challenge.deliveries.as_slice()
+            && let Ok(device) = uuid::Uuid::try_parse(&delivery.device_id)
+        {
+            self.learn(user, device);
+        }
+    }
+
+    fn learn(&self, user: u64, device: uuid::Uuid) {
+        if let Roster::Learnt(known) = &self.roster {
+            known.lock().insert(user, device);
+        }
+    }
+
+    /// The phone of a user.
+    pub(super) async fn phone(&self, user: u64) -> Result<Arc<LightPhone>, LoadError> {
+        let place = usize::try_from(user).ok();
+        let kept = place.and_then(|place| self.kept.get(place));
+        if let Some(phone) = kept.and_then(OnceLock::get) {
+            return Ok(Arc::clone(phone));
+        }
+        let device_id = self.device_id(user).await?.to_string();
+        let phone = Arc::new(self.population.phone(user, device_id));
+        Ok(match kept {
+            Some(kept) => Arc::clone(kept.get_or_init(|| phone)),
+            None => phone,
+        })
+    }
+}
