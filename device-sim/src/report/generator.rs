@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::model::{Generator, Point, Totals};
-use super::quantity::{cores, count, micros};
+use super::quantity::{THIN, cores, count, micros};
 
 /// A flow that starts later than this after it was due is late: ten times the
 /// granularity of the runtime's timer (1 ms).

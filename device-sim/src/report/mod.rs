@@ -2,8 +2,11 @@
 //! and one HTML page.
 
 mod distribution;
+mod example;
 pub mod generator;
+pub mod json;
 mod model;
+pub mod process;
 pub mod quantity;
 pub mod recorder;
 
