@@ -6,6 +6,7 @@ mod example;
 pub mod generator;
 pub mod json;
 mod model;
+pub mod plot;
 pub mod process;
 pub mod quantity;
 pub mod recorder;
