@@ -6,6 +6,7 @@ mod draw;
 
 pub use axis::{Axis, Scale};
 
+use super::layout::harmful;
 use super::quantity;
 
 /// Turns a value into the text of a tick.
@@ -165,19 +166,11 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(character),
-            c if c.is_control() || forbidden(c) => escaped.push('\u{fffd}'),
+            c if harmful(c) => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }
     escaped
-}
-
-/// Characters that reorder what is around them (Unicode TR 36, 2.4: bidirectional
-/// spoofing) and those that are none.
-fn forbidden(character: char) -> bool {
-    matches!(character,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// Seconds as `m:ss`, for a time axis.

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar as _;
-
+use super::super::layout::{columns, cut};
 use super::axis::Range;
 use super::{Lines, Look, STYLE, Scale, Series, escape};
 
@@ -370,29 +369,6 @@ fn probes(svg: &mut String, plot: &Lines, frame: &Frame) {
             ),
         );
     }
-}
-
-fn columns(text: &str) -> usize {
-    text.chars().map(|c| c.width().unwrap_or(0)).sum()
-}
-
-/// The text, or its beginning and an ellipsis.
-fn cut(text: &str, most: usize) -> String {
-    if columns(text) <= most {
-        return text.to_owned();
-    }
-    let mut room = most.saturating_sub(1);
-    let mut kept: String = text
-        .chars()
-        .take_while(|c| {
-            let width = c.width().unwrap_or(0);
-            let fits = width <= room;
-            room = room.saturating_sub(width);
-            fits
-        })
-        .collect();
-    kept.push('…');
-    kept
 }
 
 /// Writing to a `String` can't fail.
