@@ -8,11 +8,11 @@
 //! SHA-256 (FIPS 186-5) with the fixed 64-byte `r‖s` form.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
 };
 use base64::Engine as _;
-use zeroize::Zeroizing;
+use ed25519_dalek::Signer as _;
 
 use crate::v1::KeyAlgorithm;
 
@@ -211,19 +211,12 @@ impl PublicKey {
     pub fn verify_raw(&self, message: &[u8], signature: &[u8]) -> Result<(), SigningError> {
         match &self.0 {
             Encoded::Ed25519(bytes) => {
-                // Strictly: neither the key nor the signature's point R may be of
-                // small order. The library sees to the rest: S below the order of
-                // the group, the equation without cofactor, R compared byte by
-                // byte. Together the same as `verify_strict` of ed25519-dalek, at
-                // less than two thirds of its price.
-                let small = signature
-                    .first_chunk()
-                    .is_none_or(|point| is_of_small_order(point) || is_of_small_order(bytes));
-                if small {
-                    return Err(SigningError::BadSignature);
-                }
-                UnparsedPublicKey::new(&ED25519, bytes)
-                    .verify(message, signature)
+                let signature = ed25519_dalek::Signature::from_slice(signature)
+                    .map_err(|_| SigningError::BadSignature)?;
+                // Strictly: neither the key nor the signature's point may be of
+                // small order.
+                ed25519_dalek::VerifyingKey::from_bytes(bytes)
+                    .and_then(|key| key.verify_strict(message, &signature))
                     .map_err(|_| SigningError::BadSignature)
             }
             Encoded::P256(bytes) => {
@@ -235,61 +228,10 @@ impl PublicKey {
     }
 }
 
-/// The y of the eight points whose order divides the cofactor: 0, 1, −1 and the
-/// two of order eight; then 0 and 1 with the prime added, as y may be written by
-/// whoever does not care for the canonical form. Little-endian.
-const SMALL_ORDER: [[u8; 32]; 7] = {
-    const fn low_and_high(low: u8, high: u8, between: u8) -> [u8; 32] {
-        let mut y = [between; 32];
-        y[0] = low;
-        y[31] = high;
-        y
-    }
-    [
-        low_and_high(0, 0, 0),
-        low_and_high(1, 0, 0),
-        low_and_high(0xec, 0x7f, 0xff),
-        [
-            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
-            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
-            0x6d, 0x53, 0xfc, 0x05,
-        ],
-        [
-            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
-            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
-            0x92, 0xac, 0x03, 0x7a,
-        ],
-        low_and_high(0xed, 0x7f, 0xff),
-        low_and_high(0xee, 0x7f, 0xff),
-    ]
-};
-
-/// Whether these 32 bytes are an Ed25519 point of small order, in any form.
-fn is_of_small_order(point: &[u8; 32]) -> bool {
-    let mut y = *point;
-    y[31] &= 0x7f;
-    SMALL_ORDER.contains(&y)
-}
-
-/// An Ed25519 key with its seed, both wiped when dropped.
-pub struct Ed25519Key {
-    seed: Zeroizing<[u8; 32]>,
-    // None when there was no memory for it.
-    pair: Option<Ed25519KeyPair>,
-}
-
-impl Ed25519Key {
-    /// The seed (RFC 8032, section 5.1.5: the private key).
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; 32] {
-        *self.seed
-    }
-}
-
 /// A private key: the broker's (always Ed25519) or a phone's.
 pub enum PrivateKey {
-    /// Ed25519.
-    Ed25519(Box<Ed25519Key>),
+    /// Ed25519; its seed is wiped when dropped.
+    Ed25519(Box<ed25519_dalek::SigningKey>),
     /// P-256.
     P256(Box<EcdsaKeyPair>),
 }
@@ -304,10 +246,7 @@ impl PrivateKey {
     /// An Ed25519 key from its 32-byte seed.
     #[must_use]
     pub fn from_ed25519_seed(seed: &[u8; 32]) -> Self {
-        Self::Ed25519(Box::new(Ed25519Key {
-            seed: Zeroizing::new(*seed),
-            pair: Ed25519KeyPair::from_seed_unchecked(seed).ok(),
-        }))
+        Self::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(seed)))
     }
 
     /// A P-256 key from PKCS #8 (RFC 5958) bytes.
@@ -339,16 +278,11 @@ impl PrivateKey {
         }
     }
 
-    /// The public half as registered: 32 bytes (Ed25519) or 65 (P-256); none
-    /// when there was no memory to make it.
+    /// The public half as registered: 32 bytes (Ed25519) or 65 (P-256).
     #[must_use]
     pub fn public_bytes(&self) -> Vec<u8> {
         match self {
-            Self::Ed25519(key) => key
-                .pair
-                .as_ref()
-                .map(|pair| pair.public_key().as_ref().to_vec())
-                .unwrap_or_default(),
+            Self::Ed25519(key) => key.verifying_key().to_bytes().to_vec(),
             Self::P256(pair) => pair.public_key().as_ref().to_vec(),
         }
     }
@@ -356,8 +290,7 @@ impl PrivateKey {
     /// Signs `body` for `purpose`: 64 bytes.
     ///
     /// # Errors
-    /// [`SigningError::BadPrivateKey`] when the system gives no randomness (P-256)
-    /// or no memory.
+    /// [`SigningError::BadPrivateKey`] when the system gives no randomness (P-256).
     pub fn sign(&self, purpose: Purpose, body: &[u8]) -> Result<Vec<u8>, SigningError> {
         self.sign_raw(&purpose.message(body))
     }
@@ -365,16 +298,10 @@ impl PrivateKey {
     /// Signs bytes without a label (the receipt's JWS): 64 bytes.
     ///
     /// # Errors
-    /// [`SigningError::BadPrivateKey`] when the system gives no randomness (P-256)
-    /// or no memory.
+    /// [`SigningError::BadPrivateKey`] when the system gives no randomness (P-256).
     pub fn sign_raw(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
         match self {
-            Self::Ed25519(key) => key
-                .pair
-                .as_ref()
-                .and_then(|pair| pair.try_sign(message).ok())
-                .map(|signature| signature.as_ref().to_vec())
-                .ok_or(SigningError::BadPrivateKey),
+            Self::Ed25519(key) => Ok(key.sign(message).to_bytes().to_vec()),
             Self::P256(pair) => pair
                 .sign(&aws_lc_rs::rand::SystemRandom::new(), message)
                 .map(|signature| signature.as_ref().to_vec())
