@@ -1,6 +1,7 @@
 //! What a load run has measured, and the forms it is given out in: text, JSON
 //! and one HTML page.
 
+pub mod compare;
 mod distribution;
 mod example;
 pub mod generator;
