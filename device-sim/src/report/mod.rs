@@ -5,6 +5,7 @@ pub mod compare;
 mod distribution;
 mod example;
 pub mod generator;
+pub mod html;
 pub mod json;
 mod layout;
 mod model;
