@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::compare::Comparison;
 use super::json::write_file;
-use super::layout::command;
+use super::layout::{command, cut};
 use super::model::LoadReport;
 use super::plot::{STYLE, escape};
 use super::quantity::{bytes, micros, number, percent};
@@ -37,8 +37,10 @@ pub fn to_string(report: &LoadReport, comparison: Option<&Comparison>) -> String
         verdicts(report),
         cards(report),
         comparison.map(tables::comparison).unwrap_or_default(),
-        graphs::throughput(report),
-        graphs::latency_over_time(report),
+        section(
+            "Course of the run",
+            &(graphs::throughput(report) + &graphs::latency_over_time(report)),
+        ),
         section(
             "Latency by step",
             &(tables::latency(report) + &graphs::distribution(report)),
@@ -170,10 +172,12 @@ fn cards(report: &LoadReport) -> String {
         (
             "completed per second",
             rate(totals.completed),
-            format!(
-                "{} of what was offered",
-                percent(totals.completed, totals.offered)
-            ),
+            if totals.offered > 0 {
+                let share = percent(totals.completed, totals.offered);
+                format!("{share} of what was offered")
+            } else {
+                String::new()
+            },
         ),
         (
             "refused",
@@ -189,7 +193,7 @@ fn cards(report: &LoadReport) -> String {
     let flow = report.step(super::recorder::FLOW).or(report.steps.last());
     if let Some(step) = flow.filter(|step| step.latency.count > 0) {
         let time = |us: u64| micros(us as f64);
-        let whole = format!("step “{}”", step.name);
+        let whole = format!("step “{}”", cut(&step.name, 24));
         cards.push(("median", time(step.latency.p50_us), whole.clone()));
         cards.push(("99th percentile", time(step.latency.p99_us), whole));
     }

@@ -3,7 +3,6 @@
 use super::super::model::{Latency, LoadReport, Point};
 use super::super::plot::{Axis, Lines, Look, Scale, Series, clock, escape};
 use super::super::quantity::{bytes, cores, micros, number};
-use super::section;
 
 /// Steps that are drawn: more can't be told apart.
 const STEPS: usize = 8;
@@ -11,7 +10,7 @@ const STEPS: usize = 8;
 pub(super) fn throughput(report: &LoadReport) -> String {
     let count =
         |name: &str, value: fn(&Point) -> u64| line(report, name, move |p| Some(value(p) as f64));
-    let mut plot = Lines::new("Throughput over time", time(), per_second())
+    let mut plot = Lines::new("Throughput", time(), per_second())
         .describe("Flows per second: offered, completed, refused and failed.")
         .line(count("offered", |p| p.offered).look(Look::Area))
         .line(count("completed", |p| p.completed).colour(0));
@@ -22,15 +21,12 @@ pub(super) fn throughput(report: &LoadReport) -> String {
     if report.series.iter().any(|point| point.failed > 0) {
         plot = plot.line(count("failed", |p| p.failed).colour(6).look(Look::Dashed));
     }
-    section(
-        "Throughput",
-        &figure(&plot, "throughput", report.series.is_empty()),
-    )
+    figure(&plot, "throughput", report.series.is_empty())
 }
 
 pub(super) fn latency_over_time(report: &LoadReport) -> String {
     let plot = Lines::new(
-        "Latency over time",
+        "Latency",
         time(),
         Axis::new(
             "latency of completed flows (logarithmic)",
@@ -47,12 +43,9 @@ pub(super) fn latency_over_time(report: &LoadReport) -> String {
         Axis::new("flows under way", Scale::Linear, number),
     )
     .describe("Flows that had started and not ended, at the end of each second.")
-    .line(line(report, "under way", |p| Some(p.in_flight as f64)).colour(5));
+    .line(line(report, "", |p| Some(p.in_flight as f64)).colour(5));
     let empty = report.series.iter().all(|point| point.p99_us.is_none());
-    section(
-        "Latency",
-        &(figure(&plot, "latency", empty) + &figure(&flight, "flight", report.series.is_empty())),
-    )
+    figure(&plot, "latency", empty) + &figure(&flight, "flight", report.series.is_empty())
 }
 
 /// Latency by percentile, the tail stretched.
@@ -86,12 +79,7 @@ pub(super) fn generator(report: &LoadReport) -> String {
         ),
     )
     .describe("How late the load generator started flows in each second.")
-    .line(
-        line(report, "late by", |p| {
-            at_least_one(Some(p.generator_lag_p99_us))
-        })
-        .colour(3),
-    )
+    .line(line(report, "", |p| at_least_one(Some(p.generator_lag_p99_us))).colour(3))
     .reference(
         super::super::generator::LATE_START.as_micros() as f64,
         "late from here on",
@@ -124,12 +112,7 @@ pub(super) fn broker(report: &LoadReport) -> String {
         Axis::new("resident memory", Scale::Linear, bytes),
     )
     .describe("Resident memory of the broker.")
-    .line(
-        line(report, "resident memory", |p| {
-            Some(p.broker_rss_bytes? as f64)
-        })
-        .colour(2),
-    );
+    .line(line(report, "", |p| Some(p.broker_rss_bytes? as f64)).colour(2));
     let known = report
         .series
         .iter()
@@ -142,7 +125,7 @@ pub(super) fn broker(report: &LoadReport) -> String {
 }
 
 fn time() -> Axis {
-    Axis::new("time (min:s)", Scale::Time, clock)
+    Axis::new("time into the run", Scale::Time, clock)
 }
 
 fn per_second() -> Axis {

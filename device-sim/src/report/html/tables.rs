@@ -194,14 +194,14 @@ pub(super) fn checks(report: &LoadReport) -> String {
     if report.checks.is_empty() {
         return String::new();
     }
-    let mut table = Table::new("", &["check", "result", "detail"]);
+    let mut table = Table::new("", &["check", "detail", "result"]);
     for check in &report.checks {
         let (class, result) = if check.passed {
             ("good", "passed")
         } else {
             ("bad", "FAILED")
         };
-        table.row(class, &check.name, &[text(result), text(&check.detail)]);
+        table.row(class, &check.name, &[text(&check.detail), text(result)]);
     }
     section("Checks", &table.end())
 }
