@@ -2,6 +2,8 @@
 use std::collections::BTreeMap;
 
 use super::super::model::{Attacker, Check, ErrorRow, Latency, Point};
+use super::super::plot::{Axis, Lines, Look, Scale, Series};
+use super::super::quantity;
 use super::*;
 
 /// Everything that comes from outside breaks out of whatever it can.
@@ -216,6 +218,23 @@ fn pages_to_look_at() {
             ..Point::default()
         })
         .collect();
+    let growth = Lines::new(
+        "Processor time per flow against registered devices",
+        Axis::new("registered devices", Scale::Log, quantity::number),
+        Axis::new(
+            "processor time of the broker per flow",
+            Scale::Linear,
+            quantity::micros,
+        ),
+    )
+    .describe("It hardly grows from ten thousand to a million devices.")
+    .line(Series::new("broker", [(1e4, 240.0), (1e5, 251.0), (1e6, 262.0)]).look(Look::Marked))
+    .line(Series::new("ideal flow", [(1e4, 185.0), (1e5, 183.0), (1e6, 186.0)]).look(Look::Marked))
+    .line(
+        Series::new("single rounds", [(1e4, 236.0), (1e4, 247.0), (1e6, 270.0)]).look(Look::Marks),
+    )
+    .reference(288.0, "goal: 1.2 times that with 10 k");
+    std::fs::write(folder.join("growth.svg"), growth.standalone()).unwrap();
     for (name, report, old) in [
         ("example", &example, None),
         ("compared", &faster, Some(&example)),

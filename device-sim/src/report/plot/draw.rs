@@ -179,12 +179,16 @@ fn legend(series: &[Series]) -> (String, usize) {
 
 fn grid(svg: &mut String, plot: &Lines, frame: &Frame) {
     let (right, bottom) = (WIDTH - RIGHT, frame.bottom());
+    let mut label = cut(&plot.y.label, 80);
+    if plot.x.scale != Scale::Percentile && plot.series.iter().any(is_long) {
+        label.push_str(" · mean, with a band from lowest to highest");
+    }
     push(
         svg,
         format_args!(
             "<text x=\"{LEFT:.1}\" y=\"{:.1}\">{}</text>\n",
             frame.top - 10.0,
-            escape(&cut(&plot.y.label, 100)),
+            escape(&label),
         ),
     );
     for tick in &frame.y.ticks {
@@ -234,7 +238,7 @@ fn grid(svg: &mut String, plot: &Lines, frame: &Frame) {
 fn curve(svg: &mut String, frame: &Frame, series: &Series, colour: usize) {
     let mut runs = runs(frame, series);
     if series.look != Look::Marks {
-        if runs.iter().map(Vec::len).sum::<usize>() > MOST_POINTS {
+        if is_long(series) {
             runs = runs.iter().map(|run| condensed(svg, run, colour)).collect();
         }
         line(svg, frame, &runs, series.look, colour);
@@ -281,6 +285,11 @@ fn trace<'a>(path: &mut String, points: impl Iterator<Item = &'a (f64, f64)>, st
         let step = if i == 0 { start } else { 'L' };
         push(path, format_args!("{step}{x:.1} {y:.1}"));
     }
+}
+
+/// Whether a line is drawn condensed.
+fn is_long(series: &Series) -> bool {
+    series.look != Look::Marks && series.points.len() > MOST_POINTS
 }
 
 /// The points in pixels, apart where there is a gap.
