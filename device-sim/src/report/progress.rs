@@ -212,7 +212,9 @@ mod tests {
             "█████████░░░░░░░░░░░░░░░ 0:45/2:00  17 errors  1987/2000 done/s  p99 8.43 ms  12 345 in flight"
         );
         for width in 0..200 {
-            assert!(columns(&line.render(width)) <= width, "{width}");
+            let text = line.render(width);
+            assert!(columns(&text) <= width, "{width}");
+            assert!(width < 9 || !text.contains('…'), "{text}");
         }
     }
 
