@@ -44,7 +44,7 @@ const LEAST_CUT: f64 = 0.01;
 const MARGIN: f64 = 64.0;
 
 /// Where the limits begin, before anything is known.
-const FIRST_LIMIT: f64 = 128.0;
+const FIRST_LIMIT: f64 = 256.0;
 const FIRST_CUT: f64 = 8.0;
 
 /// While there is time enough, one call in so many measures the delay.
@@ -297,7 +297,9 @@ impl<A: Account> Controller<A> {
         let shared = target / PROTECTED;
         self.pressed = self.limited || self.cut_down || delay > shared;
         if delay > target {
-            self.limit = (self.limit * 0.9).max(LEAST_LIMIT);
+            // In step with the excess: the delay follows the limit.
+            let step = (whole(target) / whole(delay)).clamp(0.5, 0.95);
+            self.limit = (self.limit * step).max(LEAST_LIMIT);
         } else if self.limited && delay < target / 2 {
             self.limit = self.limit * 1.1 + 1.0;
         }
@@ -333,6 +335,10 @@ impl<A: Account> Controller<A> {
             }
         }
     }
+}
+
+fn whole(us: u64) -> f64 {
+    f64::from(u32::try_from(us).unwrap_or(u32::MAX))
 }
 
 /// At least one, as a divisor.
