@@ -15,7 +15,9 @@ mod cores;
 mod error;
 mod flow;
 mod ideal;
+mod latency;
 mod metrics;
+mod open_loop;
 mod outcome;
 mod people;
 mod process;
@@ -85,6 +87,8 @@ pub enum What {
     All,
     /// Flows per second (goal 1)
     Flow,
+    /// From the phone's answer to the caller's (goal 2)
+    Latency,
 }
 
 /// Ways to make a broker slow, to see that the benchmark would notice.
@@ -181,11 +185,16 @@ async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {
     }
     let wanted = |what| args.what == What::All || args.what == what;
     if wanted(What::Flow) {
-        finish(
-            &mut outcome,
-            flow::run(&settings, &cores, &progress).await?,
-            &args,
-        )?;
+        let section = flow::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Latency) {
+        let section = latency::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    let faults = outcome.sections.iter().flat_map(|section| &section.faults);
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(BenchError::Wrong(fault.clone()));
     }
     let missed: usize = outcome.sections.iter().map(Section::missed).sum();
     if args.strict && missed > 0 {
