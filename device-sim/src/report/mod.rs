@@ -5,10 +5,14 @@ mod distribution;
 mod example;
 pub mod generator;
 pub mod json;
+mod layout;
 mod model;
+pub mod plot;
 pub mod process;
+pub mod progress;
 pub mod quantity;
 pub mod recorder;
+pub mod text;
 
 pub use model::{
     Attacker, BrokerSide, Check, ErrorRow, FORMAT, Generator, Latency, LoadReport, Machine, Point,
