@@ -245,6 +245,11 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
             };
             (Caller::Admin, request.encode_to_vec())
         }
+        ("AdminService", "ImportDevices") => {
+            let devices = vec![imported(&own.imported)];
+            let request = v1::ImportDevicesRequest { tenant_id, devices };
+            (Caller::Admin, request.encode_to_vec())
+        }
         ("AdminService", "CreateApiKey") => {
             let request = v1::CreateApiKeyRequest {
                 tenant_id,
@@ -273,6 +278,22 @@ pub fn known(world: &TwoTenants, path: &str) -> Option<(Caller, Vec<u8>)> {
         }
         _ => return None,
     })
+}
+
+/// A phone of Lea's that has its key from elsewhere.
+pub fn imported(public_key: &[u8; 32]) -> v1::ImportedDevice {
+    v1::ImportedDevice {
+        user_id: "lea".into(),
+        key_algorithm: v1::KeyAlgorithm::Ed25519.into(),
+        public_key: public_key.to_vec().into(),
+        key_protection: v1::KeyProtection::Hardware.into(),
+        platform: v1::Platform::Ios.into(),
+        display_name: "Lea's phone".into(),
+        language: "nl-BE".into(),
+        app_version: "1.0".into(),
+        push: Some(push()),
+        encryption_key: vec![7; 32].into(),
+    }
 }
 
 /// Metadata with which the call is allowed. A device's proof is made anew for
@@ -441,6 +462,13 @@ pub fn foreign(world: &TwoTenants, path: &str) -> Vec<Vec<u8>> {
             .map(|tenant_id| {
                 let user_id = "tom".into();
                 v1::ListDevicesRequest { tenant_id, user_id }.encode_to_vec()
+            })
+            .collect(),
+        "ImportDevices" => tenants
+            .into_iter()
+            .map(|tenant_id| {
+                let devices = vec![imported(&own.imported)];
+                v1::ImportDevicesRequest { tenant_id, devices }.encode_to_vec()
             })
             .collect(),
         "RemoveDevice" => {

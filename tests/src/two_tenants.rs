@@ -46,6 +46,8 @@ pub struct Org {
     pub number: (String, String),
     /// Kim's app, to be confirmed.
     pub app: App,
+    /// The public key of a phone of Lea's that may be imported.
+    pub imported: [u8; 32],
 }
 
 /// The broker and its two organisations.
@@ -90,10 +92,12 @@ impl Org {
         let text = inbox.wait_for(NUMBER, |text| text.seq > seq);
         let code = code_in(&patiently("a text message", text).await.text);
         let sheet = broker.recovery_codes(&tenant, "kim").await;
+        let key = DeviceKey::generate(v1::KeyAlgorithm::Ed25519).unwrap();
         Self {
             number: (added.authenticator.unwrap().authenticator_id, code),
             app: broker.add_totp(&tenant, "kim").await,
             sheet,
+            imported: key.public_bytes().try_into().unwrap(),
             revoked_admin: revoked.pop().unwrap(),
             revoked_idp: revoked.pop().unwrap(),
             phone,
@@ -174,6 +178,7 @@ impl TwoTenants {
         // Nothing here looks at receipts.
         let receipts = "http://127.0.0.1:9";
         let toml = gateways.sms().broker_toml(receipts, &[SmsGateway::Webhook]);
+        let toml = format!("[limits]\nallow_device_import = true\n{toml}");
         let broker = TestBroker::start_with(&toml, clock, Some(hand)).await;
         let inbox = gateways.sms().inbox();
         Self {

@@ -9,7 +9,7 @@ use countersign_proto::{signing::Purpose, v1};
 use countersign_tests::{
     contract::{Contract, Field},
     field,
-    rpcs::{Caller, allowed, known},
+    rpcs::{Caller, allowed, imported, known},
     sign_in,
     two_tenants::TwoTenants,
     wire::{Answer, Wire, bearer, frame},
@@ -218,7 +218,20 @@ fn wanted(method: &str, path: &str, case: &str) -> Wanted {
         | ("Enroll", "body.key_protection" | "body.push.environment", "unspecified")
         | ("Respond", "response.body.number" | "response.body.locale", "empty")
         | ("Respond", "response.body.user_verification", "unspecified")
-        | ("UpdatePushToken", "push.environment", "unspecified") => Fine,
+        | ("UpdatePushToken", "push.environment", "unspecified")
+        | (
+            "ImportDevices",
+            "devices[0].display_name"
+            | "devices[0].language"
+            | "devices[0].app_version"
+            | "devices[0].encryption_key",
+            "empty",
+        )
+        | (
+            "ImportDevices",
+            "devices[0].key_protection" | "devices[0].push.environment",
+            "unspecified",
+        ) => Fine,
         // The browser chose it, not the caller: what is no token is as none.
         ("CreateChallenge" | "GetSignInOptions", "browser_token", _)
         | ("CreateChallenge", "remember_browser", _)
@@ -271,6 +284,22 @@ fn request(
     value: &Spoilt,
 ) -> Vec<u8> {
     match signed {
+        // What comes after a list is one more of it: this one must be whole.
+        None if field.path.starts_with("devices[0].") => {
+            let inside = Field {
+                tags: field.tags[1..].to_vec(),
+                ..field.clone()
+            };
+            let whole = imported(&world.own.imported).encode_to_vec();
+            let device = [whole, at(&inside, value)].concat();
+            let tenant_id = world.own.tenant.id.clone();
+            let list = v1::ImportDevicesRequest {
+                tenant_id,
+                devices: Vec::new(),
+            };
+            let device = encode(field.tags[0], &Spoilt::Bytes(device));
+            [list.encode_to_vec(), device].concat()
+        }
         None => [known(world, path).unwrap().1, at(field, value)].concat(),
         Some("body.") => {
             let (body, key) = world.own.registration(&world.broker);
