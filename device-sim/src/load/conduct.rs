@@ -1,7 +1,7 @@
 //! A run from its first connection to its report.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +15,7 @@ use super::captures::Captures;
 use super::error::LoadError;
 use super::flow;
 use super::inbox::Inboxes;
+use super::push;
 use super::run::{Run, UnderWay, recorder};
 use super::schedule::Schedule;
 use super::settings::{CALLS_PER_CONNECTION, LoadArgs, LoadCommand, RunArgs};
@@ -24,7 +25,8 @@ use crate::fetch::get_text;
 use crate::fleet::{Connections, Population};
 use crate::report::generator::{Evidence, judge};
 use crate::report::process::{Usage, usable_cores};
-use crate::report::{Check, LoadReport, Machine, Sample, Target, Totals, json};
+use crate::report::progress::{Line, Progress};
+use crate::report::{Check, LoadReport, Machine, Sample, Target, Totals, json, text};
 
 /// Runs `device-sim load` and prints the report.
 ///
@@ -84,6 +86,13 @@ fn give_out(
     report: &LoadReport,
     earlier: Option<&LoadReport>,
 ) -> Result<(), LoadError> {
+    let mut out = std::io::stdout().lock();
+    let text = text::to_string(report);
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    printed.map_err(|cause| LoadError::Io {
+        what: "cannot print the report".to_owned(),
+        cause,
+    })?;
     _ = earlier;
     let file = |path: &std::path::Path| {
         let what = format!("cannot write {}", path.display());
@@ -114,6 +123,7 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     args.check()?;
     let run = set_up(args, interrupt).await?;
     let plan = run.args.plan(run.tenants.len())?;
+    let listening = push::listen(&run).await?;
     let open_ones = open_apps(&run).await;
     let http = run.args.http_address();
     let eye = BrokerEye::open(run.args.broker_pid, http.as_deref()).await;
@@ -129,7 +139,7 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     drop(attack.await);
     over.cancel();
     let eye = ticks.await.ok();
-    drop(open_ones);
+    drop((open_ones, listening));
     Ok(report(&run, started, measured, eye.as_ref()))
 }
 
@@ -186,15 +196,25 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
 async fn open_apps(run: &Arc<Run>) -> tokio::task::JoinSet<()> {
     let all = run.apps_to_open();
     let count = all.len();
-    let shown = shows_progress(&run.args) && count > 0;
+    let mut progress = progress(&run.args);
+    let since = Instant::now();
+    let mut shown = 0;
     let open_ones = apps::keep_open(run, all, |open| {
-        if shown && (open % 500 == 0 || open == count) {
-            say(&format!("\ropening apps: {open} of {count} "));
+        let seconds = since.elapsed().as_secs();
+        if let Some(progress) = &mut progress
+            && seconds > shown
+        {
+            shown = seconds;
+            progress.show(&Line {
+                phase: format!("opening apps: {open} of {count}"),
+                elapsed_seconds: seconds,
+                ..Line::default()
+            });
         }
     })
     .await;
-    if shown {
-        say("\n");
+    if let Some(mut progress) = progress {
+        progress.clear();
     }
     open_ones
 }
@@ -253,7 +273,7 @@ const LOOK: Duration = Duration::from_millis(20);
 async fn tick(run: Arc<Run>, mut eye: BrokerEye, over: CancellationToken) -> BrokerEye {
     let second = Duration::from_secs(1);
     let mut ticks = tokio::time::interval_at((run.start() + second).into(), second);
-    let shown = shows_progress(&run.args);
+    let mut progress = progress(&run.args);
     let mut before = (Instant::now(), Usage::of(std::process::id()));
     loop {
         let last = tokio::select! {
@@ -273,25 +293,22 @@ async fn tick(run: Arc<Run>, mut eye: BrokerEye, over: CancellationToken) -> Bro
         };
         let sample = eye.sample(sample).await;
         if last {
-            if shown {
-                say("\n");
+            if let Some(mut progress) = progress {
+                progress.clear();
             }
             return eye;
         }
         let point = run.recorder.tick(run.now(), sample);
-        if shown {
-            let us = |time: Option<u64>| time.map_or(0.0, |us| us as f64 / 1000.0);
-            say(&format!(
-                "\r{:>4} s  {:>6}/s due  {:>6}/s decided  {:>4} refused  {:>4} failed  {:>6} under way  p50 {:.1} ms  p99 {:.1} ms   ",
-                point.at_seconds + 1,
-                point.offered,
-                point.completed,
-                point.refused,
-                point.failed,
-                run.in_flight.load(Ordering::Relaxed),
-                us(point.p50_us),
-                us(point.p99_us),
-            ));
+        if let Some(progress) = &mut progress {
+            let draining = run.stop.is_cancelled();
+            let phase = if draining { "draining" } else { "" };
+            progress.show(&Line {
+                phase: phase.to_owned(),
+                elapsed_seconds: point.at_seconds + 1,
+                total_seconds: run.args.duration.as_secs(),
+                last: point,
+                errors: run.recorder.errors(),
+            });
         }
     }
 }
@@ -353,8 +370,8 @@ fn counts_add_up(totals: &Totals, outcomes: &BTreeMap<String, u64>) -> Check {
     }
 }
 
-fn shows_progress(args: &RunArgs) -> bool {
-    !args.quiet && std::io::stderr().is_terminal()
+fn progress(args: &RunArgs) -> Option<Progress> {
+    (!args.quiet).then(Progress::on_stderr)
 }
 
 /// The time as in RFC 3339.

@@ -17,6 +17,7 @@ mod flow;
 mod inbox;
 mod mix;
 mod prepare;
+mod push;
 mod rate;
 mod run;
 mod schedule;
