@@ -12,6 +12,7 @@ use super::apps;
 use super::attackers::{self, Siege};
 use super::broker_side::BrokerEye;
 use super::captures::Captures;
+use super::codes::Codes;
 use super::error::LoadError;
 use super::flow;
 use super::inbox::Inboxes;
@@ -125,6 +126,9 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     let plan = run.args.plan(run.tenants.len())?;
     let listening = push::listen(&run).await?;
     let open_ones = open_apps(&run).await;
+    let schedule = Schedule::new(plan);
+    let codes = Codes::give(&run, schedule.clone()).await;
+    run.codes.get_or_init(|| codes);
     let http = run.args.http_address();
     let eye = BrokerEye::open(run.args.broker_pid, http.as_deref()).await;
     let started = now_in_words();
@@ -132,7 +136,7 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     let attack = tokio::spawn(attackers::attack(Arc::clone(&run)));
     let over = CancellationToken::new();
     let ticks = tokio::spawn(tick(Arc::clone(&run), eye, over.clone()));
-    pace(&run, Schedule::new(plan)).await;
+    pace(&run, schedule).await;
     let measured = run.now().min(run.args.duration);
     run.stop.cancel();
     drain(&run).await;
@@ -180,6 +184,7 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
         started: OnceLock::new(),
         jwks,
         siege: Siege::default(),
+        codes: OnceLock::new(),
         in_flight: AtomicU64::new(0),
         stop: interrupt.stop,
         give_up: interrupt.give_up,

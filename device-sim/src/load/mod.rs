@@ -10,6 +10,7 @@ mod attackers;
 mod behaviour;
 mod broker_side;
 mod captures;
+mod codes;
 mod conduct;
 mod dice;
 mod error;

@@ -10,6 +10,7 @@ use tonic_types::StatusExt as _;
 
 use super::attackers::Siege;
 use super::captures::Captures;
+use super::codes::Codes;
 use super::inbox::Inboxes;
 use super::settings::RunArgs;
 use super::tenant::Tenant;
@@ -46,6 +47,8 @@ pub(super) struct Run {
     /// With which receipts are verified.
     pub(super) jwks: Option<String>,
     pub(super) siege: Siege,
+    /// What users type codes from.
+    pub(super) codes: OnceLock<Codes>,
     pub(super) in_flight: AtomicU64,
     /// No more sign-ins.
     pub(super) stop: CancellationToken,
