@@ -1,5 +1,6 @@
 //! Phones, push gateways and load for Countersign, without Apple or Google.
 
+pub mod bench;
 pub mod command;
 pub mod demo;
 pub mod fault;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use device_sim::{command, demo, load};
+use device_sim::{bench, command, demo, load};
 use tracing_subscriber::EnvFilter;
 
 /// Phones and push gateways for Countersign, without Apple or Google
@@ -24,6 +24,12 @@ enum Command {
     Phone(command::phone::PhoneArgs),
     /// Emulators of APNs, FCM and an SMS gateway
     Gateways(command::gateways::GatewaysArgs),
+    /// The broker against the ideal flow: throughput, latency, memory, growth,
+    /// disk, overload, each beside its yardstick
+    Bench(bench::BenchArgs),
+    /// A server under measurement
+    #[command(hide = true)]
+    BenchChild(bench::ChildArgs),
     /// Many phones and sign-ins at a chosen rate, and a report
     Load(Box<load::LoadArgs>),
 }
@@ -40,6 +46,8 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await.map_err(Into::into),
         Command::Phone(args) => command::phone::run(args).await.map_err(Into::into),
         Command::Gateways(args) => command::gateways::run(args).await.map_err(Into::into),
+        Command::Bench(args) => bench::run(args).await.map_err(Into::into),
+        Command::BenchChild(args) => bench::run_child(args).await.map_err(Into::into),
         Command::Load(args) => load::run(*args).await.map_err(Into::into),
     };
     match result {

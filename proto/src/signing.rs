@@ -101,13 +101,28 @@ pub fn key_id(public_key: &[u8; 32]) -> String {
     ))
 }
 
-/// A public key that verifies signatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublicKey {
-    /// Ed25519, 32 bytes.
-    Ed25519(Box<ed25519_dalek::VerifyingKey>),
-    /// P-256, 65 bytes, uncompressed SEC1.
+/// A public key that verifies signatures. Kept as it was registered: most of
+/// those that are read from a store verify nothing, and to find an Ed25519 key's
+/// point costs as much as a tenth of a verification.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey(Encoded);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Encoded {
+    /// y and the sign of x (RFC 8032, section 5.1.2).
+    Ed25519([u8; 32]),
+    /// Uncompressed SEC1.
     P256(Box<[u8; 65]>),
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublicKey({:?} ", self.algorithm())?;
+        for byte in self.as_bytes() {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str(")")
+    }
 }
 
 impl PublicKey {
@@ -117,26 +132,42 @@ impl PublicKey {
     /// [`SigningError::BadPublicKey`] for a wrong length, a point that is not
     /// on the curve, or an Ed25519 point of small order or not in canonical form.
     pub fn from_bytes(algorithm: KeyAlgorithm, bytes: &[u8]) -> Result<Self, SigningError> {
-        match algorithm {
-            KeyAlgorithm::Ed25519 => {
-                let bytes = bytes.try_into().map_err(|_| SigningError::BadPublicKey)?;
-                let key = ed25519_dalek::VerifyingKey::from_bytes(bytes)
+        let key = Self::from_accepted(algorithm, bytes)?;
+        match &key.0 {
+            Encoded::Ed25519(bytes) => {
+                let point = ed25519_dalek::VerifyingKey::from_bytes(bytes)
                     .map_err(|_| SigningError::BadPublicKey)?;
                 // The library decodes y modulo the prime; RFC 8032, section 5.1.3,
                 // wants y below it, so that a key has one form only.
-                if key.is_weak() || key.to_edwards().compress().as_bytes() != bytes {
+                if point.is_weak() || point.to_edwards().compress().as_bytes() != bytes {
                     return Err(SigningError::BadPublicKey);
                 }
-                Ok(Self::Ed25519(Box::new(key)))
             }
+            Encoded::P256(bytes) => {
+                let bytes = bytes.as_slice();
+                aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes)
+                    .map_err(|_| SigningError::BadPublicKey)?;
+            }
+        }
+        Ok(key)
+    }
+
+    /// Reads a key that [`PublicKey::from_bytes`] accepted earlier, such as one
+    /// from the broker's own store. Looks at its length and form alone; what is
+    /// no key after all verifies nothing.
+    ///
+    /// # Errors
+    /// [`SigningError::BadPublicKey`] for a wrong length or form.
+    pub fn from_accepted(algorithm: KeyAlgorithm, bytes: &[u8]) -> Result<Self, SigningError> {
+        let bad = |_| SigningError::BadPublicKey;
+        match algorithm {
+            KeyAlgorithm::Ed25519 => Ok(Self(Encoded::Ed25519(bytes.try_into().map_err(bad)?))),
             KeyAlgorithm::P256 => {
-                let bytes: [u8; 65] = bytes.try_into().map_err(|_| SigningError::BadPublicKey)?;
+                let bytes: [u8; 65] = bytes.try_into().map_err(bad)?;
                 if bytes.first() != Some(&0x04) {
                     return Err(SigningError::BadPublicKey);
                 }
-                aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes)
-                    .map_err(|_| SigningError::BadPublicKey)?;
-                Ok(Self::P256(Box::new(bytes)))
+                Ok(Self(Encoded::P256(Box::new(bytes))))
             }
             KeyAlgorithm::Unspecified => Err(SigningError::BadPublicKey),
         }
@@ -145,18 +176,18 @@ impl PublicKey {
     /// The key's algorithm.
     #[must_use]
     pub fn algorithm(&self) -> KeyAlgorithm {
-        match self {
-            Self::Ed25519(_) => KeyAlgorithm::Ed25519,
-            Self::P256(_) => KeyAlgorithm::P256,
+        match &self.0 {
+            Encoded::Ed25519(_) => KeyAlgorithm::Ed25519,
+            Encoded::P256(_) => KeyAlgorithm::P256,
         }
     }
 
     /// The key as registered: 32 bytes (Ed25519) or 65 (P-256).
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Ed25519(key) => key.as_bytes(),
-            Self::P256(bytes) => bytes.as_slice(),
+        match &self.0 {
+            Encoded::Ed25519(bytes) => bytes,
+            Encoded::P256(bytes) => bytes.as_slice(),
         }
     }
 
@@ -178,16 +209,21 @@ impl PublicKey {
     /// # Errors
     /// [`SigningError::BadSignature`].
     pub fn verify_raw(&self, message: &[u8], signature: &[u8]) -> Result<(), SigningError> {
-        match self {
-            Self::Ed25519(key) => {
+        match &self.0 {
+            Encoded::Ed25519(bytes) => {
                 let signature = ed25519_dalek::Signature::from_slice(signature)
                     .map_err(|_| SigningError::BadSignature)?;
-                key.verify_strict(message, &signature)
+                // Strictly: neither the key nor the signature's point may be of
+                // small order.
+                ed25519_dalek::VerifyingKey::from_bytes(bytes)
+                    .and_then(|key| key.verify_strict(message, &signature))
                     .map_err(|_| SigningError::BadSignature)
             }
-            Self::P256(bytes) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes.as_slice())
-                .verify(message, signature)
-                .map_err(|_| SigningError::BadSignature),
+            Encoded::P256(bytes) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes.as_slice())
+                    .verify(message, signature)
+                    .map_err(|_| SigningError::BadSignature)
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{FilterExt as _, LevelFilter, filter_fn},
-    layer::SubscriberExt,
+    layer::{Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
 
@@ -99,6 +99,14 @@ fn may_be_logged(event: &Metadata<'_>) -> bool {
     !of_sled || *event.level() <= Level::INFO
 }
 
+/// What is logged at all. It names its most verbose level, so that what lies
+/// beyond costs a caller one comparison: sled alone asks a hundred times per
+/// approval whether it may log.
+fn logged<S>(level: &str) -> Result<impl Filter<S> + use<S>, String> {
+    let of_sled = filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE);
+    Ok(filter(level)?.and(of_sled))
+}
+
 /// Sends log events to standard error, for the rest of the process.
 ///
 /// # Errors
@@ -109,9 +117,7 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
         LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let filter = filter(&config.level)
-        .map_err(TelemetryError::Filter)?
-        .and(filter_fn(may_be_logged));
+    let filter = logged(&config.level).map_err(TelemetryError::Filter)?;
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init()
@@ -120,7 +126,21 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn what_is_not_logged_is_known_by_its_level_alone() {
+        for (given, most) in [
+            ("info", LevelFilter::INFO),
+            ("off", LevelFilter::OFF),
+            ("debug", LevelFilter::DEBUG),
+            ("warn,h2=trace", LevelFilter::TRACE),
+        ] {
+            let filter = logged::<Registry>(given).unwrap();
+            assert_eq!(filter.max_level_hint(), Some(most), "{given}");
+        }
+    }
 
     #[test]
     fn a_bare_debug_is_for_the_broker() {

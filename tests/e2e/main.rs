@@ -23,6 +23,7 @@ mod keys;
 mod layering;
 mod load;
 mod operations;
+mod overload;
 mod policy;
 mod push;
 mod restart;

@@ -95,6 +95,19 @@ impl Wire {
         self.send(path, headers, body).await
     }
 
+    /// Calls with a body that comes in parts, and ends when `parts` does.
+    pub async fn in_parts(
+        &self,
+        path: &str,
+        headers: &Headers,
+        parts: tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>,
+    ) -> Answer {
+        let parts = tokio_stream::wrappers::UnboundedReceiverStream::new(parts)
+            .map(|part| Ok(Frame::data(Bytes::from(part))));
+        let body = http_body_util::BodyExt::boxed(StreamBody::new(parts));
+        self.send(path, headers, body).await
+    }
+
     async fn send(
         &self,
         path: &str,

@@ -1,9 +1,11 @@
 //! What a load run has measured, and the forms it is given out in: text, JSON
 //! and one HTML page.
 
+pub mod compare;
 mod distribution;
 mod example;
 pub mod generator;
+pub mod html;
 pub mod json;
 mod layout;
 mod model;

@@ -34,7 +34,7 @@ pub struct Lines {
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// Its name in the legend.
+    /// Its name in the legend; empty for one that needs none.
     pub name: String,
     /// Horizontal and vertical values, ascending by the former. Where one isn't
     /// finite (or not above 0 on a logarithmic axis) the line has a gap.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::Machine;
+use super::model::{BrokerSide, Machine};
 
 /// Ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every architecture
 /// that is in use (proc(5), sysconf(3)).
@@ -86,6 +86,49 @@ impl Usage {
     }
 }
 
+impl BrokerSide {
+    /// From what the broker had used up before and after `flows` were completed.
+    /// Of its disk nothing is known yet.
+    #[must_use]
+    pub fn between(start: &Usage, end: &Usage, flows: u64) -> Self {
+        let cpu = end.cpu.saturating_sub(start.cpu);
+        Self {
+            cpu_seconds: cpu.as_secs_f64(),
+            cpu_us_per_flow: cpu.as_secs_f64() * 1e6 / flows.max(1) as f64,
+            rss_start_bytes: start.rss_bytes,
+            rss_peak_bytes: end.rss_peak_bytes,
+            rss_end_bytes: end.rss_bytes,
+            fds_start: start.fds,
+            fds_end: end.fds,
+            disk_start_bytes: None,
+            disk_end_bytes: None,
+        }
+    }
+}
+
+/// What a folder takes up on disk, in bytes. Files that go away meanwhile don't
+/// count; links aren't followed.
+///
+/// # Errors
+/// When the folder itself can't be read.
+pub fn disk_bytes(folder: &Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    /// Unit of `st_blocks`, in bytes (stat(2)).
+    const BLOCK: u64 = 512;
+    let mut sum = 0_u64;
+    for entry in fs::read_dir(folder)?.flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let size = metadata.blocks().saturating_mul(BLOCK);
+        sum = sum.saturating_add(size);
+        if metadata.is_dir() {
+            sum = sum.saturating_add(disk_bytes(&entry.path()).unwrap_or(0));
+        }
+    }
+    Ok(sum)
+}
+
 /// The 14th and 15th field of `/proc/PID/stat`. The 2nd, the name, may hold
 /// spaces and brackets: counted is from the last bracket.
 fn cpu(stat: &str) -> Option<Duration> {
@@ -122,6 +165,40 @@ mod tests {
             "{machine:?}"
         );
         assert!(machine.kernel.starts_with("linux "));
+    }
+
+    #[test]
+    fn what_the_broker_used_is_the_difference() {
+        let usage = |seconds, rss_bytes, fds| Usage {
+            cpu: Duration::from_secs(seconds),
+            rss_bytes,
+            rss_peak_bytes: rss_bytes + 5,
+            fds,
+        };
+        let side = BrokerSide::between(&usage(2, 10, Some(3)), &usage(6, 40, None), 1_000);
+        assert!((side.cpu_seconds - 4.0).abs() < 1e-9);
+        assert!((side.cpu_us_per_flow - 4_000.0).abs() < 1e-6);
+        assert_eq!(
+            (
+                side.rss_start_bytes,
+                side.rss_peak_bytes,
+                side.rss_end_bytes
+            ),
+            (10, 45, 40)
+        );
+        assert_eq!((side.fds_start, side.fds_end), (Some(3), None));
+    }
+
+    #[test]
+    fn a_folder_takes_up_what_all_its_files_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        let before = disk_bytes(folder.path()).unwrap();
+        fs::write(deep.join("c"), vec![1; 100_000]).unwrap();
+        let grown = disk_bytes(folder.path()).unwrap() - before;
+        assert!((100_000..300_000).contains(&grown), "{grown}");
+        assert!(disk_bytes(&folder.path().join("none")).is_err());
     }
 
     #[test]

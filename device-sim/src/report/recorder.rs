@@ -12,8 +12,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::distribution::{Coarse, Distribution};
-use super::generator::LATE_START;
-use super::model::{ErrorRow, Latency, Point, Step, Totals};
+use super::generator::{Evidence, LATE_START, judge};
+use super::model::{ErrorRow, Generator, Latency, Point, Step, Totals};
 
 /// Parts of a recorder that are locked on their own; threads take turns.
 const SHARDS: usize = 16;
@@ -126,6 +126,15 @@ pub struct Recorded {
     pub lag: Latency,
     /// Flows that started later than [`LATE_START`].
     pub late_starts: u64,
+}
+
+impl Recorded {
+    /// Whether a load generator that may use `cores` processors kept up.
+    #[must_use]
+    pub fn generator(&self, cores: f64) -> Generator {
+        let evidence = Evidence::of(&self.series, cores, self.lag.p99_us, self.late_starts);
+        judge(&evidence)
+    }
 }
 
 impl Recorder {

@@ -535,7 +535,7 @@ impl Broker {
                 let input =
                     receipt::signing_input(&self.identity.issuer, &challenge, &signed, outcome);
                 let signature = self.keyring.sign_receipt(&outcome.receipt_key_id, &input)?;
-                receipt::compact(&input, &signature)
+                receipt::compact(input, &signature)
             }
         };
         Ok(Shown {

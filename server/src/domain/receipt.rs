@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_proto::v1::KeyAlgorithm;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::{
     challenge::{Challenge, DeviceProof, Final, Method, Outcome, Reason, SignedBody},
@@ -27,82 +27,122 @@ pub fn signing_input(
     signed: &SignedBody,
     outcome: &Outcome,
 ) -> String {
-    let header = json!({ "alg": "EdDSA", "typ": RECEIPT_TYPE, "kid": outcome.receipt_key_id });
+    let header = Header {
+        alg: "EdDSA",
+        kid: &outcome.receipt_key_id,
+        typ: RECEIPT_TYPE,
+    };
     let claims = claims(issuer, challenge, signed, outcome);
-    format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header.to_string()),
-        URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string())
-    )
+    let mut json = Vec::with_capacity(2048);
+    let mut input = String::with_capacity(4096);
+    // Neither can fail: there are no maps with other keys than strings, and the
+    // writer is memory.
+    if serde_json::to_writer(&mut json, &header).is_ok() {
+        URL_SAFE_NO_PAD.encode_string(&json, &mut input);
+    }
+    input.push('.');
+    json.clear();
+    if serde_json::to_writer(&mut json, &claims).is_ok() {
+        URL_SAFE_NO_PAD.encode_string(&json, &mut input);
+    }
+    input
 }
 
 /// Puts the signature to what was signed.
 #[must_use]
-pub fn compact(signing_input: &str, signature: &[u8]) -> String {
-    format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
+pub fn compact(mut signing_input: String, signature: &[u8]) -> String {
+    signing_input.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut signing_input);
+    signing_input
 }
 
-fn claims(
-    issuer: &str,
-    challenge: &Challenge,
-    signed: &SignedBody,
-    outcome: &Outcome,
-) -> Map<String, Value> {
+/// The names in alphabetical order, here and in [`Claims`]: the order is part of
+/// the signed bytes.
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    kid: &'a str,
+    typ: &'static str,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amr: Option<Vec<&'static str>>,
+    aud: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authenticator_id: Option<String>,
+    challenge_body: String,
+    challenge_key_id: &'a str,
+    challenge_signature: String,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_key: Option<DeviceKey>,
+    exp: u64,
+    iat: u64,
+    iss: &'a str,
+    jti: String,
+    method: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_signature: Option<String>,
+    sub: &'a str,
+    tenant: String,
+}
+
+#[derive(Serialize)]
+struct DeviceKey {
+    alg: &'static str,
+    public_key: String,
+}
+
+fn claims<'a>(
+    issuer: &'a str,
+    challenge: &'a Challenge,
+    signed: &'a SignedBody,
+    outcome: &'a Outcome,
+) -> Claims<'a> {
+    let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let decided = outcome.decide_time.as_secs();
-    let mut claims = Map::new();
-    let mut put = |name: &str, value: Value| {
-        claims.insert(name.to_owned(), value);
-    };
-    put("iss", json!(issuer));
-    put("aud", json!(challenge.api_key.as_str()));
-    put("sub", json!(challenge.user.as_str()));
-    put("jti", json!(challenge.id.to_string()));
-    put("iat", json!(decided));
-    put(
-        "exp",
-        json!(outcome.decide_time.after(RECEIPT_LIFETIME).as_secs()),
-    );
-    put("tenant", json!(challenge.tenant.to_string()));
-    put("decision", json!(final_name(outcome.state)));
-    put("reason", json!(reason_name(outcome.reason)));
-    put("method", json!(challenge.method.name()));
-    put(
-        "challenge_body",
-        json!(URL_SAFE_NO_PAD.encode(&signed.body)),
-    );
-    put(
-        "challenge_signature",
-        json!(URL_SAFE_NO_PAD.encode(&signed.signature)),
-    );
-    put("challenge_key_id", json!(signed.key_id));
-    if let Some(proof) = &outcome.proof {
-        put("device_id", json!(proof.device.to_string()));
-        put("response_body", json!(URL_SAFE_NO_PAD.encode(&proof.body)));
-        put(
-            "response_signature",
-            json!(URL_SAFE_NO_PAD.encode(&proof.signature)),
-        );
-        put(
-            "device_key",
-            json!({
-                "alg": algorithm_name(proof.public_key.algorithm()),
-                "public_key": URL_SAFE_NO_PAD.encode(proof.public_key.as_bytes()),
-            }),
-        );
-        // Somebody authenticated only where the sign-in was approved.
-        if outcome.state == Final::Approved {
-            put("auth_time", json!(decided));
-            put("amr", json!(amr(proof)));
-        }
+    let proof = outcome.proof.as_ref();
+    // Somebody authenticated only where the sign-in was approved.
+    let amr = match (proof, outcome.authenticator) {
+        (Some(_) | None, Some(_)) => Some(code_amr(challenge.method).to_vec()),
+        (Some(proof), None) => Some(amr(proof)),
+        (None, None) => None,
     }
-    if let Some(authenticator) = &outcome.authenticator {
-        put("authenticator_id", json!(authenticator.to_string()));
-        if outcome.state == Final::Approved {
-            put("auth_time", json!(decided));
-            put("amr", json!(code_amr(challenge.method)));
-        }
+    .filter(|_| outcome.state == Final::Approved);
+    Claims {
+        auth_time: amr.as_ref().map(|_| decided),
+        amr,
+        aud: challenge.api_key.as_str(),
+        authenticator_id: outcome.authenticator.map(|id| id.to_string()),
+        challenge_body: base64(&signed.body),
+        challenge_key_id: &signed.key_id,
+        challenge_signature: base64(&signed.signature),
+        decision: final_name(outcome.state),
+        device_id: proof.map(|proof| proof.device.to_string()),
+        device_key: proof.map(|proof| DeviceKey {
+            alg: algorithm_name(proof.public_key.algorithm()),
+            public_key: base64(proof.public_key.as_bytes()),
+        }),
+        exp: outcome.decide_time.after(RECEIPT_LIFETIME).as_secs(),
+        iat: decided,
+        iss: issuer,
+        jti: challenge.id.to_string(),
+        method: challenge.method.name(),
+        reason: reason_name(outcome.reason),
+        response_body: proof.map(|proof| base64(&proof.body)),
+        response_signature: proof.map(|proof| base64(&proof.signature)),
+        sub: challenge.user.as_str(),
+        tenant: challenge.tenant.to_string(),
     }
-    claims
 }
 
 /// The same for codes. "mfa" is not for the broker to say: it knows of one factor.
@@ -168,3 +208,7 @@ pub fn reason_name(reason: Reason) -> &'static str {
         Reason::Policy => "POLICY",
     }
 }
+
+#[cfg(test)]
+#[path = "receipt_tests.rs"]
+mod tests;

@@ -1,7 +1,6 @@
 //! The identity provider's side: create, wait, and wait as a stream.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_proto::v1::{
@@ -44,7 +43,7 @@ impl v1::approval_service_server::ApprovalService for Ideal {
             .unwrap_or(WAIT);
         let challenge = match tokio::time::timeout(timeout, entry.outcome()).await {
             Ok(decided) => {
-                self.forget(&request.challenge_id);
+                self.challenges.remove(&request.challenge_id);
                 decided
             }
             Err(_) => entry.pending.clone(),
@@ -63,8 +62,12 @@ impl v1::approval_service_server::ApprovalService for Ideal {
         let entry = self.entry(&id)?;
         let first = entry.pending.clone();
         let then = {
-            let entry = Arc::clone(&entry);
-            stream::once(async move { entry.outcome().await })
+            let challenges = self.challenges.clone();
+            stream::once(async move {
+                let decided = entry.outcome().await;
+                challenges.remove(&id);
+                decided
+            })
         };
         let changes = stream::once(async move { first })
             .chain(then)
@@ -72,9 +75,6 @@ impl v1::approval_service_server::ApprovalService for Ideal {
                 let challenge = Some(challenge);
                 Ok(WatchChallengeResponse { challenge })
             });
-        self.forget(&id);
-        // Answers find the challenge until the stream has told the end of it.
-        self.keep(entry);
         Ok(Response::new(Box::pin(changes)))
     }
 

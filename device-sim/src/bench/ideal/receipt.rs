@@ -94,7 +94,12 @@ pub(super) fn signing_input(
             public_key: URL_SAFE_NO_PAD.encode(entry.device.public_key.as_bytes()),
         },
         auth_time: approved.then_some(now.as_secs()),
-        amr: if approved { &["pop", "swk", "user"] } else { &[] },
+        // A light phone always says that it took a fingerprint.
+        amr: if approved {
+            &["pop", "swk", "user", "fpt", "mfa"]
+        } else {
+            &[]
+        },
     };
     let mut input = String::with_capacity(2048);
     URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(&header)?, &mut input);

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::super::ORGANISATION;
 use super::{TENANT_ID, receipt};
 use crate::phone::timestamp;
 
@@ -42,40 +43,47 @@ impl<K: std::hash::Hash + Eq, V: Clone> Sharded<K, V> {
         }
     }
 
-    fn with<Q, R>(&self, key: &Q, f: impl FnOnce(&mut HashMap<K, V>) -> R) -> Option<R>
+    fn shard<Q>(&self, key: &Q) -> Option<&Mutex<HashMap<K, V>>>
     where
+        K: std::borrow::Borrow<Q>,
         Q: std::hash::Hash + ?Sized,
     {
         let hash = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX);
-        self.shards
-            .get(hash.checked_rem(SHARDS).unwrap_or_default())
-            .map(|shard| f(&mut shard.lock()))
+        self.shards.get(hash % SHARDS)
     }
 
-    pub(super) fn get<Q>(&self, key: &Q) -> Option<V>
+    fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: std::borrow::Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
     {
-        self.with(key, |map| map.get(key).cloned()).flatten()
+        self.shard(key)?.lock().get(key).cloned()
     }
 
     fn insert(&self, key: K, value: V) {
-        let hash = usize::try_from(self.hasher.hash_one(&key)).unwrap_or(usize::MAX);
-        if let Some(shard) = self
-            .shards
-            .get(hash.checked_rem(SHARDS).unwrap_or_default())
-        {
+        if let Some(shard) = self.shard(&key) {
             shard.lock().insert(key, value);
         }
     }
 
-    fn remove<Q>(&self, key: &Q)
+    pub(super) fn remove<Q>(&self, key: &Q)
     where
         K: std::borrow::Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
     {
-        self.with(key, |map| map.remove(key));
+        self.remove_if(key, |_| true);
+    }
+
+    fn remove_if<Q>(&self, key: &Q, condition: impl FnOnce(&V) -> bool)
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: std::hash::Hash + Eq + ?Sized,
+    {
+        let Some(shard) = self.shard(key) else { return };
+        let mut map = shard.lock();
+        if map.get(key).is_some_and(condition) {
+            map.remove(key);
+        }
     }
 }
 
@@ -128,7 +136,7 @@ pub(crate) struct Ideal {
     pub(super) key_id: String,
     devices: HashMap<String, Arc<IdealDevice>>,
     users: HashMap<String, Arc<IdealDevice>>,
-    challenges: Sharded<String, Arc<Entry>>,
+    pub(super) challenges: Arc<Sharded<String, Arc<Entry>>>,
     pending: Sharded<String, Arc<Entry>>,
 }
 
@@ -158,7 +166,7 @@ impl Ideal {
             key,
             devices,
             users,
-            challenges: Sharded::new(),
+            challenges: Arc::new(Sharded::new()),
             pending: Sharded::new(),
         }
     }
@@ -202,7 +210,7 @@ impl Ideal {
         let body = ChallengeBody {
             challenge_id: id.clone(),
             tenant_id: TENANT_ID.to_owned(),
-            organisation: super::super::population::ORGANISATION.to_owned(),
+            organisation: ORGANISATION.to_owned(),
             user_id: request.user_id.clone(),
             context: request.context,
             template_id: "sign-in".to_owned(),
@@ -251,11 +259,6 @@ impl Ideal {
         self.challenges
             .get(challenge_id)
             .ok_or_else(|| Status::not_found("no such challenge"))
-    }
-
-    /// Its caller was told.
-    pub(super) fn forget(&self, challenge_id: &str) {
-        self.challenges.remove(challenge_id);
     }
 
     /// The device that a proof proves to call `method` with `message`.
@@ -345,14 +348,7 @@ impl Ideal {
             .set(decided)
             .map_err(|_| Status::failed_precondition("decided already"))?;
         self.pending
-            .with(entry.device.user_id.as_str(), |map| {
-                let same = map
-                    .get(&entry.device.user_id)
-                    .is_some_and(|other| Arc::ptr_eq(other, &entry));
-                if same {
-                    map.remove(&entry.device.user_id);
-                }
-            });
+            .remove_if(&entry.device.user_id, |other| Arc::ptr_eq(other, &entry));
         entry.news.notify_waiters();
         Ok((state, reason))
     }

@@ -16,6 +16,10 @@ const LINE: f64 = 20.0;
 const CHARACTER: f64 = 7.0;
 /// The longest name in the legend, in columns.
 const NAME: usize = 48;
+/// A line of more points is drawn condensed.
+const MOST_POINTS: usize = 800;
+/// Width of what is condensed into one point, in pixels.
+const COLUMN: f64 = 3.0;
 /// Columns with a tooltip.
 const PROBES: usize = 120;
 const COLOURS: usize = 8;
@@ -125,6 +129,9 @@ fn legend(series: &[Series]) -> (String, usize) {
     let mut svg = String::new();
     let (mut x, mut row) = (LEFT, 0_usize);
     for (place, line) in series.iter().enumerate() {
+        if line.name.is_empty() {
+            continue;
+        }
         let name = cut(&line.name, NAME);
         let width = 32.0 + columns(&name) as f64 * CHARACTER + 18.0;
         if x > LEFT && x + width > WIDTH - RIGHT {
@@ -166,17 +173,22 @@ fn legend(series: &[Series]) -> (String, usize) {
         );
         x += width;
     }
-    (svg, if series.is_empty() { 0 } else { row + 1 })
+    let rows = if svg.is_empty() { 0 } else { row + 1 };
+    (svg, rows)
 }
 
 fn grid(svg: &mut String, plot: &Lines, frame: &Frame) {
     let (right, bottom) = (WIDTH - RIGHT, frame.bottom());
+    let mut label = cut(&plot.y.label, 80);
+    if plot.x.scale != Scale::Percentile && plot.series.iter().any(is_long) {
+        label.push_str(" · mean, with a band from lowest to highest");
+    }
     push(
         svg,
         format_args!(
             "<text x=\"{LEFT:.1}\" y=\"{:.1}\">{}</text>\n",
             frame.top - 10.0,
-            escape(&cut(&plot.y.label, 100)),
+            escape(&label),
         ),
     );
     for tick in &frame.y.ticks {
@@ -224,40 +236,12 @@ fn grid(svg: &mut String, plot: &Lines, frame: &Frame) {
 }
 
 fn curve(svg: &mut String, frame: &Frame, series: &Series, colour: usize) {
-    let runs = runs(frame, series);
-    if runs.is_empty() {
-        return;
-    }
+    let mut runs = runs(frame, series);
     if series.look != Look::Marks {
-        let mut path = String::new();
-        for run in &runs {
-            let place = thinned(run);
-            for (i, (x, y)) in place.iter().enumerate() {
-                push(
-                    &mut path,
-                    format_args!("{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' }),
-                );
-            }
-            match place.first() {
-                Some((first, _)) if series.look == Look::Area => push(
-                    &mut path,
-                    format_args!("V{:.1}H{first:.1}Z", frame.bottom()),
-                ),
-                // A single point would be a line without length: round ends
-                // make a dot of it.
-                Some(_) if place.len() == 1 => path.push_str("h0.1"),
-                _ => {}
-            }
+        if is_long(series) {
+            runs = runs.iter().map(|run| condensed(svg, run, colour)).collect();
         }
-        let class = match series.look {
-            Look::Area => "area".to_owned(),
-            Look::Dashed => format!("line dashed k{colour}"),
-            _ => format!("line k{colour}"),
-        };
-        push(
-            svg,
-            format_args!("<path class=\"{class}\" d=\"{path}\"/>\n"),
-        );
+        line(svg, frame, &runs, series.look, colour);
     }
     let single = runs.iter().all(|run| run.len() == 1) && series.look != Look::Area;
     if matches!(series.look, Look::Marked | Look::Marks) || single {
@@ -266,6 +250,46 @@ fn curve(svg: &mut String, frame: &Frame, series: &Series, colour: usize) {
         }
         svg.push('\n');
     }
+}
+
+fn line(svg: &mut String, frame: &Frame, runs: &[Vec<(f64, f64)>], look: Look, colour: usize) {
+    let mut path = String::new();
+    for run in runs {
+        trace(&mut path, run.iter(), 'M');
+        match run.first() {
+            Some((first, _)) if look == Look::Area => push(
+                &mut path,
+                format_args!("V{:.1}H{first:.1}Z", frame.bottom()),
+            ),
+            // A single point would be a line without length: round ends make a
+            // dot of it.
+            Some(_) if run.len() == 1 => path.push_str("h0.1"),
+            _ => {}
+        }
+    }
+    let class = match look {
+        Look::Area => "area".to_owned(),
+        Look::Dashed => format!("line dashed k{colour}"),
+        _ => format!("line k{colour}"),
+    };
+    if !path.is_empty() {
+        push(
+            svg,
+            format_args!("<path class=\"{class}\" d=\"{path}\"/>\n"),
+        );
+    }
+}
+
+fn trace<'a>(path: &mut String, points: impl Iterator<Item = &'a (f64, f64)>, start: char) {
+    for (i, (x, y)) in points.enumerate() {
+        let step = if i == 0 { start } else { 'L' };
+        push(path, format_args!("{step}{x:.1} {y:.1}"));
+    }
+}
+
+/// Whether a line is drawn condensed.
+fn is_long(series: &Series) -> bool {
+    series.look != Look::Marks && series.points.len() > MOST_POINTS
 }
 
 /// The points in pixels, apart where there is a gap.
@@ -281,29 +305,31 @@ fn runs(frame: &Frame, series: &Series) -> Vec<Vec<(f64, f64)>> {
     runs
 }
 
-/// At most four points per pixel column: the first, the ends, the last. No
-/// peak gets lost.
-fn thinned(run: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if (run.len() as f64) < WIDTH * 2.0 {
-        return run.to_vec();
+/// The mean of every few pixels, for the line; behind it a band from the lowest
+/// to the highest of them, so that no peak gets lost.
+fn condensed(svg: &mut String, run: &[(f64, f64)], colour: usize) -> Vec<(f64, f64)> {
+    let (mut line, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
+    for column in run.chunk_by(|a, b| (a.0 / COLUMN).floor() >= (b.0 / COLUMN).floor()) {
+        let count = column.len().max(1) as f64;
+        let mean = |of: fn(&(f64, f64)) -> f64| column.iter().map(of).sum::<f64>() / count;
+        let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+        let (top, bottom) = column.iter().fold((y, y), |ends, point| {
+            (ends.0.min(point.1), ends.1.max(point.1))
+        });
+        line.push((x, y));
+        high.push((x, top));
+        low.push((x, bottom));
     }
-    run.chunk_by(|a, b| a.0.floor() as i64 == b.0.floor() as i64)
-        .flat_map(|column| {
-            let by_height = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-            let mut kept: Vec<(f64, f64)> = [
-                column.first(),
-                column.iter().min_by(by_height),
-                column.iter().max_by(by_height),
-                column.last(),
-            ]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
-            kept.dedup();
-            kept
-        })
-        .collect()
+    let mut path = String::new();
+    trace(&mut path, high.iter(), 'M');
+    trace(&mut path, low.iter().rev(), 'L');
+    if !path.is_empty() {
+        push(
+            svg,
+            format_args!("<path class=\"band m{colour}\" d=\"{path}Z\"/>\n"),
+        );
+    }
+    line
 }
 
 /// A mark whose shape goes with its colour.

@@ -11,7 +11,7 @@
 //!   have filled it: that is max-min fairness, and at most doubles the total.
 //! * **cut**, on those tenants only that ask for much while another asks for
 //!   little: who asks for little should not feel the others' queue at all, so
-//!   that the delay aimed at is a tenth. May be below one call in flight.
+//!   that the delay aimed at is a twentieth. May be below one call in flight.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -22,12 +22,19 @@ pub(super) const INTERVAL_US: u64 = 100_000;
 /// after three intervals, all after some thirty.
 const KEEP: f64 = 0.8;
 
+/// Part of the delay aimed at that somebody quiet may feel: 250 µs of 5 ms, a
+/// fifth of a call that is made durable in a millisecond or two.
+const PROTECTED: u64 = 20;
+
 /// Below this many calls per interval on average, a tenant has gone.
 const GONE: f64 = 0.01;
 
 /// The smallest [`Controller::limit`]: the work of one processor and of one
 /// commit can always overlap.
 const LEAST_LIMIT: f64 = 4.0;
+
+/// Sign-ins at once that whoever asks for little may have in any case.
+const FEW: f64 = 8.0;
 
 /// The smallest [`Controller::cut`]: a hundredth of the arrivals still get in.
 const LEAST_CUT: f64 = 0.01;
@@ -187,7 +194,8 @@ impl<A: Account> Controller<A> {
         let own = f64::from(usage.in_flight);
         let all = f64::from(self.in_flight);
         let in_share = own < limit / accounts && all < 2.0 * limit + MARGIN;
-        let mut verdict = if in_share || all < limit {
+        let few = usage.quiet && own < FEW && all < 2.0 * limit;
+        let mut verdict = if in_share || few || all < limit {
             Verdict::Admitted { behind: false }
         } else {
             self.limited = true;
@@ -286,7 +294,7 @@ impl<A: Account> Controller<A> {
         let most = f64::from(self.settings.max_new_calls.max(1));
         let delay = self.delay_sum_us / u64::from(self.delays);
         let target = self.settings.target_us;
-        let shared = target / 10;
+        let shared = target / PROTECTED;
         self.pressed = self.limited || self.cut_down || delay > shared;
         if delay > target {
             self.limit = (self.limit * 0.9).max(LEAST_LIMIT);
@@ -295,10 +303,11 @@ impl<A: Account> Controller<A> {
         }
         self.limit = self.limit.min(most);
         if self.protecting && delay > shared {
-            self.cut = (self.cut * 0.7).max(LEAST_CUT);
+            self.cut = (self.cut * 0.9).max(LEAST_CUT);
         } else if !self.protecting || self.cut_down {
-            // Back as fast as is safe: what is not needed is forgotten.
-            self.cut = self.cut * 1.1 + LEAST_CUT;
+            // Slower than people answer: what was let in comes back seconds
+            // later as finishing work.
+            self.cut = self.cut * 1.03 + LEAST_CUT;
         }
         self.cut = self.cut.min(self.limit);
     }

@@ -115,7 +115,8 @@ fn public_key(algorithm: u32, bytes: &[u8]) -> Result<PublicKey, BadRecord> {
         .ok()
         .and_then(|number| KeyAlgorithm::try_from(number).ok())
         .ok_or(BadRecord("unknown key algorithm"))?;
-    PublicKey::from_bytes(algorithm, bytes).map_err(|_| BadRecord("not a public key"))
+    // It was checked as a whole when it came in.
+    PublicKey::from_accepted(algorithm, bytes).map_err(|_| BadRecord("not a public key"))
 }
 
 numbered!(gateway_to gateway_from PushGateway { PushGateway::Apns = 1, PushGateway::Fcm = 2 });

@@ -1,0 +1,129 @@
+//! The same users and phones on both sides, registered with each as it wants.
+
+use countersign_proto::signing::sha256;
+use countersign_proto::v1::admin_service_client::AdminServiceClient;
+use countersign_proto::v1::{
+    CreateApiKeyRequest, CreateTenantRequest, PushRegistration, Role, TenantPolicy,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tonic::metadata::{Ascii, MetadataValue};
+use uuid::Uuid;
+
+use super::{BenchError, ORGANISATION};
+use crate::fleet::{Connections, Idp, LightPhone, Population, enroll_by_ticket};
+
+/// Enrolments in flight.
+const AT_ONCE: usize = 64;
+
+/// A user with a phone.
+#[derive(Debug)]
+pub(super) struct Person {
+    /// Its number in the population.
+    pub(super) index: u64,
+    /// The phone.
+    pub(super) phone: LightPhone,
+    /// Its APNs token; empty: none.
+    pub(super) token: String,
+}
+
+/// Under which id the ideal flow knows the phone of number `index`.
+pub(super) fn ideal_device_id(population: &Population, index: u64) -> String {
+    let digest = sha256(population.user_id(index).as_bytes());
+    let (first, _) = digest.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+    Uuid::from_bytes(*first).hyphenated().to_string()
+}
+
+/// The people of the ideal flow.
+pub(super) fn of_the_ideal(population: &Population, count: u64) -> Vec<Person> {
+    let person = |index| Person {
+        index,
+        phone: population.phone(index, ideal_device_id(population, index)),
+        token: String::new(),
+    };
+    (0..count).map(person).collect()
+}
+
+/// An organisation of the broker with an API key.
+#[derive(Clone, Debug)]
+pub(super) struct Organisation {
+    /// UUID.
+    pub(super) tenant_id: String,
+    /// `csk_<id>_<secret>`.
+    pub(super) api_key: String,
+    /// The key's id: the `aud` of receipts.
+    pub(super) api_key_id: String,
+}
+
+/// `message` with an admin key.
+pub(super) fn authorized<M>(admin_key: &str, message: M) -> Result<tonic::Request<M>, BenchError> {
+    let bearer: MetadataValue<Ascii> = format!("Bearer {admin_key}")
+        .parse()
+        .map_err(|_| BenchError::Wrong("the admin key".to_owned()))?;
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", bearer);
+    Ok(request)
+}
+
+/// Makes an organisation with `policy`, and a key for its sign-in page.
+pub(super) async fn make_organisation(
+    connections: &Connections,
+    admin_key: &str,
+    policy: TenantPolicy,
+) -> Result<Organisation, BenchError> {
+    let mut admin = AdminServiceClient::new(connections.pick(0));
+    let request = CreateTenantRequest {
+        display_name: ORGANISATION.to_owned(),
+        policy: Some(policy),
+        country: "BE".to_owned(),
+        ..CreateTenantRequest::default()
+    };
+    let tenant_id = admin
+        .create_tenant(authorized(admin_key, request)?)
+        .await
+        .map_err(BenchError::call("CreateTenant"))?
+        .into_inner()
+        .tenant
+        .unwrap_or_default()
+        .tenant_id;
+    let request = CreateApiKeyRequest {
+        tenant_id: tenant_id.clone(),
+        role: Role::Idp.into(),
+        display_name: "benchmark".to_owned(),
+    };
+    let made = admin
+        .create_api_key(authorized(admin_key, request)?)
+        .await
+        .map_err(BenchError::call("CreateApiKey"))?
+        .into_inner();
+    Ok(Organisation {
+        tenant_id,
+        api_key: made.api_key,
+        api_key_id: made.key.unwrap_or_default().api_key_id,
+    })
+}
+
+/// Registers the phones of `indexes` with the broker, one by one; `push` makes
+/// the registration of each.
+pub(super) async fn enroll(
+    idp: &Idp,
+    connections: &Connections,
+    population: &Population,
+    indexes: std::ops::Range<u64>,
+    push: impl Fn() -> Result<Option<PushRegistration>, BenchError>,
+) -> Result<Vec<Person>, BenchError> {
+    let enrolments = stream::iter(indexes).map(|index| {
+        let push = push();
+        async move {
+            let push = push?;
+            let token = push.as_ref().map(|push| push.token.clone());
+            let channel = connections.pick(index);
+            let enrolled = enroll_by_ticket(idp, channel, population, index, push).await?;
+            Ok::<_, BenchError>(Person {
+                index,
+                phone: population.phone(index, enrolled.device_id),
+                token: token.unwrap_or_default(),
+            })
+        }
+    });
+    enrolments.buffered(AT_ONCE).try_collect().await
+}

@@ -1,0 +1,238 @@
+//! Sets up what is compared: servers in processes of their own, with the same
+//! people registered.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countersign_proto::v1::{Gateway, PushEnvironment, PushRegistration, TenantPolicy};
+use tempfile::TempDir;
+
+use super::cores::Cores;
+use super::people::{self, Organisation, Person};
+use super::process::Served;
+use super::side::{Handset, Road, Side, Waiting};
+use super::{BenchError, Settings};
+use crate::fleet::{Connections, Idp, Population, Target};
+use crate::gateway::{Environment, Gateways, GatewaysConfig, Registration, Vendor};
+
+/// Connections to each server, shared by the identity provider and the phones.
+pub(super) const CONNECTIONS: usize = 8;
+/// Whoever is measured here.
+pub(super) const SEED: u64 = 6;
+/// The app that the emulated Apple knows.
+const APP: &str = "be.example.countersign";
+
+/// How a broker's process is to be run, other than by default.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BrokerOptions {
+    /// Commands per commit, at most.
+    pub(super) batch_commands: Option<usize>,
+    /// Signatures verified in vain per decision.
+    pub(super) extra_verify: u64,
+    /// Further configuration.
+    pub(super) config: String,
+}
+
+/// A running broker of the benchmark.
+pub(super) struct Broker {
+    pub(super) served: Arc<Served>,
+    pub(super) target: Target,
+    pub(super) connections: Connections,
+    pub(super) admin_key: String,
+    pub(super) data_dir: PathBuf,
+    options: BrokerOptions,
+    directory: Arc<TempDir>,
+}
+
+impl Broker {
+    /// Starts one on a new data directory.
+    pub(super) async fn start(
+        settings: &Settings,
+        cores: &Cores,
+        options: BrokerOptions,
+    ) -> Result<Self, BenchError> {
+        let mut directory = tempfile::Builder::new();
+        directory.prefix("countersign-bench-");
+        let directory = Arc::new(match &settings.data_dir {
+            Some(parent) => directory.tempdir_in(parent)?,
+            None => directory.tempdir()?,
+        });
+        Self::start_in(cores, options, directory, String::new()).await
+    }
+
+    async fn start_in(
+        cores: &Cores,
+        options: BrokerOptions,
+        directory: Arc<TempDir>,
+        admin_key: String,
+    ) -> Result<Self, BenchError> {
+        let data_dir = directory.path().join("broker");
+        let config = directory.path().join("more.toml");
+        std::fs::write(&config, &options.config)?;
+        let mut arguments = vec![
+            "broker".to_owned(),
+            format!("--data-dir={}", data_dir.display()),
+            format!("--config={}", config.display()),
+            format!("--extra-verify={}", options.extra_verify),
+        ];
+        if let Some(most) = options.batch_commands {
+            arguments.push(format!("--batch-commands={most}"));
+        }
+        let served = Arc::new(Served::start("broker", cores.server, arguments).await?);
+        let target = Target::new(&served.hello.grpc);
+        let made = served.hello.admin_key.clone();
+        Ok(Self {
+            connections: Connections::open(&target, CONNECTIONS).await?,
+            target,
+            admin_key: if made.is_empty() { admin_key } else { made },
+            served,
+            data_dir,
+            options,
+            directory,
+        })
+    }
+
+    /// Stops it and starts it again on the same data.
+    pub(super) async fn restart(self, cores: &Cores) -> Result<Self, BenchError> {
+        let Self {
+            served,
+            connections,
+            admin_key,
+            options,
+            directory,
+            ..
+        } = self;
+        drop(connections);
+        let served = Arc::into_inner(served)
+            .ok_or_else(|| BenchError::Wrong("the broker is still in use".to_owned()))?;
+        served.stop().await?;
+        Self::start_in(cores, options, directory, admin_key).await
+    }
+
+    /// Adds an organisation.
+    pub(super) async fn organisation(
+        &self,
+        policy: TenantPolicy,
+    ) -> Result<Organisation, BenchError> {
+        people::make_organisation(&self.connections, &self.admin_key, policy).await
+    }
+
+    /// A side that asks the people of `organisation`.
+    pub(super) fn side(
+        &self,
+        name: &'static str,
+        organisation: &Organisation,
+        road: Road,
+        gateways: Option<Arc<Gateways>>,
+    ) -> Result<Side, BenchError> {
+        Ok(Side {
+            name,
+            served: self.served.clone(),
+            target: self.target.clone(),
+            idp: Idp::new(self.connections.clone(), &organisation.api_key)?,
+            api_key: organisation.api_key.clone(),
+            audience: organisation.api_key_id.clone(),
+            connections: self.connections.clone(),
+            road,
+            waiting: Waiting::Poll,
+            fresh: false,
+            signatures: true,
+            gateways,
+        })
+    }
+}
+
+/// A running ideal server.
+pub(super) struct IdealServer {
+    pub(super) served: Arc<Served>,
+    pub(super) target: Target,
+    pub(super) connections: Connections,
+    signatures: bool,
+}
+
+impl IdealServer {
+    /// Starts one that knows `users` people.
+    pub(super) async fn start(
+        cores: &Cores,
+        users: u64,
+        signatures: bool,
+    ) -> Result<Self, BenchError> {
+        let mut arguments = vec![
+            "ideal".to_owned(),
+            format!("--seed={SEED}"),
+            format!("--users={users}"),
+        ];
+        if !signatures {
+            arguments.push("--no-signatures".to_owned());
+        }
+        let served = Arc::new(Served::start("ideal", cores.server, arguments).await?);
+        let target = Target::new(&served.hello.grpc);
+        Ok(Self {
+            connections: Connections::open(&target, CONNECTIONS).await?,
+            target,
+            served,
+            signatures,
+        })
+    }
+
+    /// A side that asks its people.
+    pub(super) fn side(&self, name: &'static str) -> Result<Side, BenchError> {
+        // It looks at no key, but every caller sends one.
+        let api_key = format!("csk_ideal_{}", "0".repeat(43));
+        Ok(Side {
+            name,
+            served: self.served.clone(),
+            target: self.target.clone(),
+            idp: Idp::new(self.connections.clone(), &api_key)?,
+            api_key,
+            audience: super::ideal::AUDIENCE.to_owned(),
+            connections: self.connections.clone(),
+            road: Road::Fetch,
+            waiting: Waiting::Poll,
+            fresh: false,
+            signatures: self.signatures,
+            gateways: None,
+        })
+    }
+}
+
+/// The population of all measurements.
+pub(super) fn population() -> Population {
+    Population { seed: SEED }
+}
+
+/// Emulated gateways on the load's cores.
+pub(super) async fn gateways() -> Result<Arc<Gateways>, BenchError> {
+    let config = GatewaysConfig {
+        keep_received: 16,
+        ..GatewaysConfig::default()
+    };
+    let gateways = Gateways::start(config).await;
+    Ok(Arc::new(gateways.map_err(BenchError::part("gateways"))?))
+}
+
+/// A new registration with the emulated Apple.
+pub(super) fn push_registration(gateways: &Gateways) -> Result<PushRegistration, BenchError> {
+    let token = gateways
+        .issue_token(&Registration {
+            gateway: Vendor::Apns,
+            app_id: APP.to_owned(),
+            environment: Environment::Production,
+        })
+        .map_err(BenchError::part("gateways"))?;
+    Ok(PushRegistration {
+        gateway: Gateway::Apns.into(),
+        app_id: APP.to_owned(),
+        environment: PushEnvironment::Production.into(),
+        token,
+    })
+}
+
+/// Opens what the phones of `people` hold open.
+pub(super) async fn open_all(side: &Side, people: Vec<Person>) -> Result<Vec<Handset>, BenchError> {
+    let mut handsets = Vec::with_capacity(people.len());
+    for person in people {
+        handsets.push(side.open(person).await?);
+    }
+    Ok(handsets)
+}
