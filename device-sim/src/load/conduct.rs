@@ -24,10 +24,11 @@ use super::tenant::Tenant;
 use super::verified::Verified;
 use crate::fetch::get_text;
 use crate::fleet::{Connections, Population};
+use crate::report::compare::Comparison;
 use crate::report::generator::{Evidence, judge};
 use crate::report::process::{Usage, usable_cores};
 use crate::report::progress::{Line, Progress};
-use crate::report::{Check, LoadReport, Machine, Sample, Target, Totals, json, text};
+use crate::report::{Check, LoadReport, Machine, Sample, Target, Totals, html, json, text};
 
 /// Runs `device-sim load` and prints the report.
 ///
@@ -87,20 +88,27 @@ fn give_out(
     report: &LoadReport,
     earlier: Option<&LoadReport>,
 ) -> Result<(), LoadError> {
+    let comparison = earlier.map(|earlier| Comparison::of(earlier, report));
+    let mut words = text::to_string(report);
+    if let Some(comparison) = &comparison {
+        words.push('\n');
+        words += &comparison.to_text();
+    }
     let mut out = std::io::stdout().lock();
-    let text = text::to_string(report);
-    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let printed = out.write_all(words.as_bytes()).and_then(|()| out.flush());
     printed.map_err(|cause| LoadError::Io {
         what: "cannot print the report".to_owned(),
         cause,
     })?;
-    _ = earlier;
     let file = |path: &std::path::Path| {
         let what = format!("cannot write {}", path.display());
         move |cause| LoadError::Io { what, cause }
     };
     if let Some(path) = &args.json {
         json::write(report, path).map_err(file(path))?;
+    }
+    if let Some(path) = &args.html {
+        html::write(report, comparison.as_ref(), path).map_err(file(path))?;
     }
     if report.passed() {
         Ok(())
@@ -168,7 +176,7 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
         Some(http) => Some(get_text(&format!("{http}/.well-known/jwks.json")).await?),
         None => None,
     };
-    let (recorder, measured) = recorder();
+    let (recorder, measured) = recorder(tenants.len());
     let replayed = args.attackers.as_ref();
     let replayed = replayed.is_some_and(|attacks| attacks.has(attackers::Model::Replayer));
     let mut run = Run {

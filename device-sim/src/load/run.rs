@@ -24,7 +24,12 @@ pub(super) struct Measured {
     pub(super) prompt: StepId,
     pub(super) respond: StepId,
     pub(super) answer: StepId,
+    /// The whole, by organisation, where there are several.
+    pub(super) tenants: Vec<StepId>,
 }
+
+/// Organisations that are told apart in the report.
+const TOLD_APART: usize = 16;
 
 /// What all sign-ins of a run share.
 pub(super) struct Run {
@@ -57,7 +62,7 @@ pub(super) struct Run {
 }
 
 /// A recorder for the steps of a sign-in.
-pub(super) fn recorder() -> (Recorder, Measured) {
+pub(super) fn recorder(tenants: usize) -> (Recorder, Measured) {
     let mut steps = Steps::new();
     let measured = Measured {
         create: steps.add("create", "start due until CreateChallenge is answered"),
@@ -67,6 +72,15 @@ pub(super) fn recorder() -> (Recorder, Measured) {
         ),
         respond: steps.add("respond", "answer due until Respond is answered"),
         answer: steps.add("answer", "answer due until the identity provider knows"),
+        tenants: match tenants {
+            2..=TOLD_APART => (1..=tenants)
+                .map(|number| {
+                    let meaning = "as flow, of the organisation with that key";
+                    steps.add(&format!("flow-{number}"), meaning)
+                })
+                .collect(),
+            _ => Vec::new(),
+        },
     };
     let meaning = "start due until the identity provider has the decision, without the user's time";
     (steps.recorder(meaning), measured)
