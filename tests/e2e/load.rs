@@ -198,6 +198,8 @@ async fn several_organisations_share_the_load() {
     let planned: Vec<_> = Schedule::new(place.run_args(load).plan(2).unwrap()).collect();
     let report = place.run(load).await.unwrap();
     adds_up(&report, planned.len());
+    let flows = |name| report.step(name).unwrap().latency.count;
+    assert_eq!(flows("flow-1") + flows("flow-2"), flows("flow"));
     for (number, tenant) in place.tenants.iter().enumerate() {
         let asked = place
             .broker
