@@ -21,6 +21,7 @@ mod import;
 mod journeys_devices;
 mod keys;
 mod layering;
+mod load;
 mod operations;
 mod overload;
 mod policy;

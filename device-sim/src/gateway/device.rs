@@ -131,11 +131,21 @@ struct Device {
     screen: VecDeque<Push>,
 }
 
+/// Many phones of one app, whose tokens all begin alike: of a load generator,
+/// which tells them apart itself. Pushes are for who is connected, or for nobody.
+struct Fleet {
+    prefix: String,
+    vendor: Vendor,
+    holder: Holder,
+    connected: mpsc::UnboundedSender<(String, Push)>,
+}
+
 /// All devices of both vendors. Clones share them.
 #[derive(Clone)]
 pub struct Devices {
     clock: GatewayClock,
     table: Arc<Mutex<HashMap<String, Device>>>,
+    fleets: Arc<Mutex<Vec<Fleet>>>,
 }
 
 /// The pushes for one token, from those that waited for it on. Dropping it disconnects the phone.
@@ -167,6 +177,7 @@ impl Devices {
         Self {
             clock,
             table: Arc::default(),
+            fleets: Arc::default(),
         }
     }
 
@@ -211,6 +222,31 @@ impl Devices {
         }
         device.connected.push(sender);
         Some(Pushes(receiver))
+    }
+
+    /// From now on all tokens of this vendor that begin with `prefix` are alive,
+    /// and belong to the app; their pushes come here, in the place of an earlier
+    /// connection of the same fleet.
+    pub(crate) fn connect_fleet(
+        &self,
+        prefix: &str,
+        registration: &Registration,
+    ) -> mpsc::UnboundedReceiver<(String, Push)> {
+        let (connected, pushes) = mpsc::unbounded_channel();
+        let vendor = registration.gateway;
+        let mut fleets = self.fleets.lock();
+        fleets.retain(|fleet| fleet.vendor != vendor || fleet.prefix != prefix);
+        fleets.push(Fleet {
+            prefix: prefix.to_owned(),
+            vendor,
+            holder: Holder {
+                app_id: registration.app_id.clone(),
+                environment: registration.environment,
+                life: Life::Active,
+            },
+            connected,
+        });
+        pushes
     }
 
     /// Whether the phone with this token has its stream of pushes open.
@@ -276,9 +312,34 @@ impl Devices {
     }
 
     pub(crate) fn holder(&self, vendor: Vendor, token: &str) -> Option<Holder> {
-        let table = self.table.lock();
-        let device = table.get(token).filter(|device| device.vendor == vendor)?;
-        Some(device.holder.clone())
+        if let Some(device) = self.table.lock().get(token) {
+            return (device.vendor == vendor).then(|| device.holder.clone());
+        }
+        let fleets = self.fleets.lock();
+        let mut fleets = fleets.iter().filter(|fleet| fleet.vendor == vendor);
+        let fleet = fleets.find(|fleet| token.starts_with(&fleet.prefix))?;
+        Some(fleet.holder.clone())
+    }
+
+    fn deliver_to_fleet(&self, token: &str, push: &Push, copies: usize) -> Fate {
+        let vendor = match push {
+            Push::Apns(_) => Vendor::Apns,
+            Push::Fcm(_) => Vendor::Fcm,
+        };
+        let fleets = self.fleets.lock();
+        let mut fleets = fleets.iter().filter(|fleet| fleet.vendor == vendor);
+        let Some(fleet) = fleets.find(|fleet| token.starts_with(&fleet.prefix)) else {
+            return Fate::Discarded;
+        };
+        let send = |_| fleet.connected.send((token.to_owned(), push.clone()));
+        if !(0..copies).map(send).all(|sent| sent.is_ok()) {
+            return Fate::Discarded;
+        }
+        if copies > 1 {
+            Fate::Duplicated
+        } else {
+            Fate::Delivered
+        }
     }
 
     /// Hands an accepted push to the phone, or keeps it.
@@ -286,7 +347,8 @@ impl Devices {
         let now = self.clock.now_ms();
         let mut table = self.table.lock();
         let Some(device) = table.get_mut(token) else {
-            return Fate::Discarded;
+            drop(table);
+            return self.deliver_to_fleet(token, &push, copies);
         };
         device
             .connected

@@ -350,14 +350,20 @@ impl Drop for Gateways {
 
 impl Core {
     fn issue_token(&self, registration: &Registration) -> Result<String, UnknownApp> {
+        self.check_app(registration)?;
+        Ok(self.devices.issue(registration))
+    }
+
+    fn check_app(&self, registration: &Registration) -> Result<(), UnknownApp> {
         let apps = match registration.gateway {
             Vendor::Apns => &self.topics,
             Vendor::Fcm => &self.projects,
         };
-        if !apps.contains(&registration.app_id) {
-            return Err(UnknownApp(registration.app_id.clone()));
+        if apps.contains(&registration.app_id) {
+            Ok(())
+        } else {
+            Err(UnknownApp(registration.app_id.clone()))
         }
-        Ok(self.devices.issue(registration))
     }
 
     fn faults(&self, gateway: &str) -> Result<&Faults, UnknownGateway> {

@@ -1,7 +1,7 @@
 //! A run from its first connection to its report.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,9 +12,11 @@ use super::apps;
 use super::attackers::{self, Siege};
 use super::broker_side::BrokerEye;
 use super::captures::Captures;
+use super::codes::Codes;
 use super::error::LoadError;
 use super::flow;
 use super::inbox::Inboxes;
+use super::push;
 use super::run::{Run, UnderWay, recorder};
 use super::schedule::Schedule;
 use super::settings::{CALLS_PER_CONNECTION, LoadArgs, LoadCommand, RunArgs};
@@ -22,9 +24,11 @@ use super::tenant::Tenant;
 use super::verified::Verified;
 use crate::fetch::get_text;
 use crate::fleet::{Connections, Population};
+use crate::report::compare::Comparison;
 use crate::report::generator::{Evidence, judge};
 use crate::report::process::{Usage, usable_cores};
-use crate::report::{Check, LoadReport, Machine, Sample, Target, Totals, json};
+use crate::report::progress::{Line, Progress};
+use crate::report::{Check, LoadReport, Machine, Sample, Target, Totals, html, json, text};
 
 /// Runs `device-sim load` and prints the report.
 ///
@@ -84,13 +88,27 @@ fn give_out(
     report: &LoadReport,
     earlier: Option<&LoadReport>,
 ) -> Result<(), LoadError> {
-    _ = earlier;
+    let comparison = earlier.map(|earlier| Comparison::of(earlier, report));
+    let mut words = text::to_string(report);
+    if let Some(comparison) = &comparison {
+        words.push('\n');
+        words += &comparison.to_text();
+    }
+    let mut out = std::io::stdout().lock();
+    let printed = out.write_all(words.as_bytes()).and_then(|()| out.flush());
+    printed.map_err(|cause| LoadError::Io {
+        what: "cannot print the report".to_owned(),
+        cause,
+    })?;
     let file = |path: &std::path::Path| {
         let what = format!("cannot write {}", path.display());
         move |cause| LoadError::Io { what, cause }
     };
     if let Some(path) = &args.json {
         json::write(report, path).map_err(file(path))?;
+    }
+    if let Some(path) = &args.html {
+        html::write(report, comparison.as_ref(), path).map_err(file(path))?;
     }
     if report.passed() {
         Ok(())
@@ -114,7 +132,11 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     args.check()?;
     let run = set_up(args, interrupt).await?;
     let plan = run.args.plan(run.tenants.len())?;
+    let listening = push::listen(&run).await?;
     let open_ones = open_apps(&run).await;
+    let schedule = Schedule::new(plan);
+    let codes = Codes::give(&run, schedule.clone()).await;
+    run.codes.get_or_init(|| codes);
     let http = run.args.http_address();
     let eye = BrokerEye::open(run.args.broker_pid, http.as_deref()).await;
     let started = now_in_words();
@@ -122,14 +144,14 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     let attack = tokio::spawn(attackers::attack(Arc::clone(&run)));
     let over = CancellationToken::new();
     let ticks = tokio::spawn(tick(Arc::clone(&run), eye, over.clone()));
-    pace(&run, Schedule::new(plan)).await;
+    pace(&run, schedule).await;
     let measured = run.now().min(run.args.duration);
     run.stop.cancel();
     drain(&run).await;
     drop(attack.await);
     over.cancel();
     let eye = ticks.await.ok();
-    drop(open_ones);
+    drop((open_ones, listening));
     Ok(report(&run, started, measured, eye.as_ref()))
 }
 
@@ -154,7 +176,7 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
         Some(http) => Some(get_text(&format!("{http}/.well-known/jwks.json")).await?),
         None => None,
     };
-    let (recorder, measured) = recorder();
+    let (recorder, measured) = recorder(tenants.len());
     let replayed = args.attackers.as_ref();
     let replayed = replayed.is_some_and(|attacks| attacks.has(attackers::Model::Replayer));
     let mut run = Run {
@@ -170,6 +192,7 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
         started: OnceLock::new(),
         jwks,
         siege: Siege::default(),
+        codes: OnceLock::new(),
         in_flight: AtomicU64::new(0),
         stop: interrupt.stop,
         give_up: interrupt.give_up,
@@ -186,15 +209,25 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
 async fn open_apps(run: &Arc<Run>) -> tokio::task::JoinSet<()> {
     let all = run.apps_to_open();
     let count = all.len();
-    let shown = shows_progress(&run.args) && count > 0;
+    let mut progress = progress(&run.args);
+    let since = Instant::now();
+    let mut shown = 0;
     let open_ones = apps::keep_open(run, all, |open| {
-        if shown && (open % 500 == 0 || open == count) {
-            say(&format!("\ropening apps: {open} of {count} "));
+        let seconds = since.elapsed().as_secs();
+        if let Some(progress) = &mut progress
+            && seconds > shown
+        {
+            shown = seconds;
+            progress.show(&Line {
+                phase: format!("opening apps: {open} of {count}"),
+                elapsed_seconds: seconds,
+                ..Line::default()
+            });
         }
     })
     .await;
-    if shown {
-        say("\n");
+    if let Some(mut progress) = progress {
+        progress.clear();
     }
     open_ones
 }
@@ -253,7 +286,7 @@ const LOOK: Duration = Duration::from_millis(20);
 async fn tick(run: Arc<Run>, mut eye: BrokerEye, over: CancellationToken) -> BrokerEye {
     let second = Duration::from_secs(1);
     let mut ticks = tokio::time::interval_at((run.start() + second).into(), second);
-    let shown = shows_progress(&run.args);
+    let mut progress = progress(&run.args);
     let mut before = (Instant::now(), Usage::of(std::process::id()));
     loop {
         let last = tokio::select! {
@@ -273,25 +306,22 @@ async fn tick(run: Arc<Run>, mut eye: BrokerEye, over: CancellationToken) -> Bro
         };
         let sample = eye.sample(sample).await;
         if last {
-            if shown {
-                say("\n");
+            if let Some(mut progress) = progress {
+                progress.clear();
             }
             return eye;
         }
         let point = run.recorder.tick(run.now(), sample);
-        if shown {
-            let us = |time: Option<u64>| time.map_or(0.0, |us| us as f64 / 1000.0);
-            say(&format!(
-                "\r{:>4} s  {:>6}/s due  {:>6}/s decided  {:>4} refused  {:>4} failed  {:>6} under way  p50 {:.1} ms  p99 {:.1} ms   ",
-                point.at_seconds + 1,
-                point.offered,
-                point.completed,
-                point.refused,
-                point.failed,
-                run.in_flight.load(Ordering::Relaxed),
-                us(point.p50_us),
-                us(point.p99_us),
-            ));
+        if let Some(progress) = &mut progress {
+            let draining = run.stop.is_cancelled();
+            let phase = if draining { "draining" } else { "" };
+            progress.show(&Line {
+                phase: phase.to_owned(),
+                elapsed_seconds: point.at_seconds + 1,
+                total_seconds: run.args.duration.as_secs(),
+                last: point,
+                errors: run.recorder.errors(),
+            });
         }
     }
 }
@@ -353,8 +383,8 @@ fn counts_add_up(totals: &Totals, outcomes: &BTreeMap<String, u64>) -> Check {
     }
 }
 
-fn shows_progress(args: &RunArgs) -> bool {
-    !args.quiet && std::io::stderr().is_terminal()
+fn progress(args: &RunArgs) -> Option<Progress> {
+    (!args.quiet).then(Progress::on_stderr)
 }
 
 /// The time as in RFC 3339.

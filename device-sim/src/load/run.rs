@@ -10,6 +10,7 @@ use tonic_types::StatusExt as _;
 
 use super::attackers::Siege;
 use super::captures::Captures;
+use super::codes::Codes;
 use super::inbox::Inboxes;
 use super::settings::RunArgs;
 use super::tenant::Tenant;
@@ -23,7 +24,12 @@ pub(super) struct Measured {
     pub(super) prompt: StepId,
     pub(super) respond: StepId,
     pub(super) answer: StepId,
+    /// The whole, by organisation, where there are several.
+    pub(super) tenants: Vec<StepId>,
 }
+
+/// Organisations that are told apart in the report.
+const TOLD_APART: usize = 16;
 
 /// What all sign-ins of a run share.
 pub(super) struct Run {
@@ -46,6 +52,8 @@ pub(super) struct Run {
     /// With which receipts are verified.
     pub(super) jwks: Option<String>,
     pub(super) siege: Siege,
+    /// What users type codes from.
+    pub(super) codes: OnceLock<Codes>,
     pub(super) in_flight: AtomicU64,
     /// No more sign-ins.
     pub(super) stop: CancellationToken,
@@ -54,7 +62,7 @@ pub(super) struct Run {
 }
 
 /// A recorder for the steps of a sign-in.
-pub(super) fn recorder() -> (Recorder, Measured) {
+pub(super) fn recorder(tenants: usize) -> (Recorder, Measured) {
     let mut steps = Steps::new();
     let measured = Measured {
         create: steps.add("create", "start due until CreateChallenge is answered"),
@@ -64,6 +72,15 @@ pub(super) fn recorder() -> (Recorder, Measured) {
         ),
         respond: steps.add("respond", "answer due until Respond is answered"),
         answer: steps.add("answer", "answer due until the identity provider knows"),
+        tenants: match tenants {
+            2..=TOLD_APART => (1..=tenants)
+                .map(|number| {
+                    let meaning = "as flow, of the organisation with that key";
+                    steps.add(&format!("flow-{number}"), meaning)
+                })
+                .collect(),
+            _ => Vec::new(),
+        },
     };
     let meaning = "start due until the identity provider has the decision, without the user's time";
     (steps.recorder(meaning), measured)

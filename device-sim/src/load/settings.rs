@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, FromArgMatches as _, Subcommand};
 
 use super::attackers::Attacks;
 use super::behaviour::{Answer, Channel, Think, span};
@@ -193,7 +193,7 @@ impl std::str::FromStr for Waiting {
 /// streams (1024).
 pub(super) const CALLS_PER_CONNECTION: u64 = 1000;
 /// Of the users, how many at most are attacked. They sign in to nothing else.
-const MOST_VICTIMS: u64 = 50;
+const MOST_VICTIMS: u64 = 20;
 
 impl TargetArgs {
     pub(super) fn target(&self) -> Result<fleet::Target, LoadError> {
@@ -235,6 +235,14 @@ impl TargetArgs {
 }
 
 impl PrepareArgs {
+    /// From arguments as on the command line, without the program's name.
+    ///
+    /// # Errors
+    /// What a user would be told.
+    pub fn read<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&matches::<Self>(arguments)?)
+    }
+
     /// The operator's key, if there is one.
     pub(super) fn admin_key(&self) -> Result<Option<String>, LoadError> {
         let file = self.admin_key_file.as_deref();
@@ -245,7 +253,23 @@ impl PrepareArgs {
     }
 }
 
+/// Arguments without a program around them.
+fn matches<'a, A: Args>(
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<clap::ArgMatches, clap::Error> {
+    let command = clap::Command::new("load").no_binary_name(true);
+    A::augment_args(command).try_get_matches_from(arguments)
+}
+
 impl RunArgs {
+    /// From arguments as on the command line, without the program's name.
+    ///
+    /// # Errors
+    /// What a user would be told.
+    pub fn read<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&matches::<Self>(arguments)?)
+    }
+
     pub(super) fn check(&self) -> Result<(), LoadError> {
         self.target.check()?;
         if self.duration.is_zero() {
@@ -340,7 +364,10 @@ impl RunArgs {
     }
 
     /// The schedule for so many organisations.
-    pub(super) fn plan(&self, tenants: usize) -> Result<Plan, LoadError> {
+    ///
+    /// # Errors
+    /// The weights do not fit.
+    pub fn plan(&self, tenants: usize) -> Result<Plan, LoadError> {
         let weights = match self.tenant_weights.as_slice() {
             [] => vec![1.0; tenants],
             weights if weights.len() == tenants => weights.to_vec(),
@@ -397,4 +424,68 @@ fn key(file: Option<&Path>, flag: &str, variable: &str) -> Result<String, LoadEr
 /// The id inside an API key.
 pub(super) fn key_id(key: &str) -> &str {
     key.split('_').nth(1).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn args(further: &[&'static str]) -> Result<RunArgs, clap::Error> {
+        let all = ["--broker", "http://127.0.0.1:1"].iter().chain(further);
+        RunArgs::read(all.copied())
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_its_flag() {
+        for (flag, value) in [
+            ("--rate", "fast"),
+            ("--duration", "long"),
+            ("--arrivals", "late"),
+            ("--answers", "approve=x"),
+            ("--think", "-1s"),
+            ("--channels", "pigeon"),
+            ("--attackers", "bomber"),
+            ("--wait", "sleep"),
+            ("--seed", "one"),
+        ] {
+            let told = args(&[flag, value]).unwrap_err().to_string();
+            assert!(told.contains(flag), "{flag}: {told}");
+        }
+        assert!(
+            RunArgs::read([])
+                .unwrap_err()
+                .to_string()
+                .contains("--broker")
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_together_names_its_flag() {
+        for (flag, further) in [
+            ("--devices", vec!["--devices", "0"]),
+            (
+                "--devices",
+                vec!["--devices", "1", "--attackers", "bomber=1/s"],
+            ),
+            ("--channels", vec!["--channels", "apns"]),
+            ("--answers", vec!["--answers", "sms"]),
+            ("--duration", vec!["--duration", "0s"]),
+            ("--sample", vec!["--sample", "2"]),
+            ("--poll", vec!["--poll", "10m"]),
+            ("--ttl", vec!["--ttl", "5s"]),
+        ] {
+            let told = args(&further).unwrap().check().unwrap_err().to_string();
+            assert!(told.starts_with(flag), "{flag}: {told}");
+        }
+        let weights = args(&["--tenant-weights", "1,2"]).unwrap().plan(3);
+        let told = weights.unwrap_err().to_string();
+        assert!(told.starts_with("--tenant-weights"), "{told}");
+        args(&[]).unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn keys_are_found_by_their_ids() {
+        assert_eq!(key_id("csk_12ab_se_cret"), "12ab");
+    }
 }

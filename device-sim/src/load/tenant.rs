@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use countersign_proto::imported::imported_device_id;
 use countersign_proto::v1::{
     CancelChallengeRequest, Challenge, ChallengeBody, ChallengeState, DecisionReason,
     ListAuthenticatorsRequest, authenticator, enrollment_service_client::EnrollmentServiceClient,
@@ -23,6 +24,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Tenant {
     /// Its identity provider.
     pub(super) idp: Idp,
+    /// UUID.
+    pub(super) tenant_id: String,
     /// Id of the identity provider's key: `aud` of its receipts.
     pub(super) key_id: String,
     /// Its users.
@@ -66,6 +69,7 @@ impl Tenant {
         let kept = usize::try_from(keep.min(users)).unwrap_or_default();
         let mut tenant = Self {
             idp,
+            tenant_id: String::new(),
             key_id: super::settings::key_id(api_key).to_owned(),
             population,
             number_digits: 0,
@@ -78,6 +82,11 @@ impl Tenant {
         // Not the same one at each run: a user may be asked only so often.
         let someone = Dice::new(run, Purpose::Sample, u64::MAX).below(users);
         tenant.look_round(someone).await?;
+        if let Ok(tenant_id) = uuid::Uuid::try_parse(&tenant.tenant_id)
+            && tenant.derived(&tenant_id, 0) == tenant.device_id(0).await?
+        {
+            tenant.roster = Roster::Derived(tenant_id);
+        }
         Ok(tenant)
     }
 
@@ -106,6 +115,7 @@ impl Tenant {
         let signed = challenge.signed_challenge.clone().unwrap_or_default();
         let body = ChallengeBody::decode(signed.body).unwrap_or_default();
         self.number_digits = body.number_digits;
+        self.tenant_id = body.tenant_id;
         Ok(())
     }
 
@@ -179,8 +189,12 @@ impl Tenant {
         Ok(device)
     }
 
-    fn derived(&self, _tenant_id: &uuid::Uuid, _user: u64) -> uuid::Uuid {
-        uuid::Uuid::nil()
+    /// As of an imported device.
+    fn derived(&self, tenant_id: &uuid::Uuid, user: u64) -> uuid::Uuid {
+        let key = self.population.key(user);
+        let user_id = self.population.user_id(user);
+        let id = imported_device_id(tenant_id.as_bytes(), &user_id, &key.public_bytes());
+        uuid::Uuid::from_bytes(id)
     }
 
     /// Takes down which device was asked, so that nobody has to look it up.

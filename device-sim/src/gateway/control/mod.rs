@@ -40,6 +40,9 @@ POST   /devices                 a phone asks for a token: {\"gateway\":\"apns\"|
                                 \"environment\":\"production\"|\"sandbox\"} -> {\"token\":...}
 GET    /devices/T/pushes        its pushes, one JSON object a line, until the client hangs up
 GET    /devices/T/screen        the notifications on its screen
+GET    /fleets/P/pushes?gateway=G&app_id=A  pushes to all phones whose tokens begin with P, of at least
+                                8 characters, as {\"token\":...,\"push\":...}; from the first such call on
+                                all such tokens are alive
 DELETE /devices/T[?how=expired] the app is removed (or the token runs out)
 POST   /fcm/revoke              revoke all access tokens
 GET    /sms                     the phones' text messages, for a browser
@@ -68,6 +71,7 @@ pub(super) async fn start(
         .route("/devices/{token}", axum::routing::delete(end))
         .route("/devices/{token}/pushes", get(pushes))
         .route("/devices/{token}/screen", get(screen))
+        .route("/fleets/{prefix}/pushes", get(fleet_pushes))
         .route("/fcm/revoke", post(revoke))
         .route("/broker.toml", get(broker_toml))
         .merge(sms::router())
@@ -188,6 +192,31 @@ async fn pushes(State(core): State<Core>, Path(token): Path<String>) -> Response
     let lines = pushes.map(|push| {
         // Pushes are made of text and numbers; an empty line is no push.
         let mut line = serde_json::to_string(&push).unwrap_or_default();
+        line.push('\n');
+        Ok::<_, Infallible>(Bytes::from(line))
+    });
+    let ndjson = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (ndjson, Body::from_stream(lines)).into_response()
+}
+
+/// Shorter beginnings would be those of other phones, too.
+const SHORTEST_PREFIX: usize = 8;
+
+async fn fleet_pushes(
+    State(core): State<Core>,
+    Path(prefix): Path<String>,
+    Query(registration): Query<Registration>,
+) -> Response {
+    if prefix.len() < SHORTEST_PREFIX {
+        return refuse(StatusCode::BAD_REQUEST, "the prefix is too short");
+    }
+    if let Err(unknown) = core.check_app(&registration) {
+        return refuse(StatusCode::NOT_FOUND, unknown);
+    }
+    let pushes = core.devices.connect_fleet(&prefix, &registration);
+    let pushes = tokio_stream::wrappers::UnboundedReceiverStream::new(pushes);
+    let lines = pushes.map(|(token, push)| {
+        let mut line = json!({ "token": token, "push": push }).to_string();
         line.push('\n');
         Ok::<_, Infallible>(Bytes::from(line))
     });

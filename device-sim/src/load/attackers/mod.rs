@@ -5,6 +5,8 @@ mod bomber;
 mod guesser;
 mod replayer;
 
+pub(super) use guesser::add_app;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;

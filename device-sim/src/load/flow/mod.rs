@@ -80,6 +80,9 @@ pub(super) async fn sign_in(under_way: UnderWay, arrival: Arrival) {
             let state = name(decided.challenge.state());
             let latency = latency.saturating_sub(decided.waited);
             run.recorder.completed(run.now(), state, latency);
+            if let Some(step) = run.measured.tenants.get(flow.arrival.tenant) {
+                run.recorder.step(*step, latency);
+            }
             flow.look_at(&decided.challenge).await;
         }
         Err(End::Refused) => run.recorder.refused(run.now()),
