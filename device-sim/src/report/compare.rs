@@ -9,7 +9,7 @@ use super::model::LoadReport;
 use super::quantity::{clock, count, number};
 use super::text::{Page, WIDTH};
 pub use figures::NOTABLE;
-use figures::{checks, errors, flows, latencies, outcomes, resources};
+use figures::{CHECKS, checks, errors, flows, latencies, outcomes, resources};
 
 /// Two runs, held against each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,7 +161,7 @@ impl Comparison {
             page.paragraph("!! ", warning);
         }
         let mut group = "";
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| row.group != CHECKS) {
             if row.group != group {
                 group = row.group;
                 page.heading(&format!(
@@ -182,6 +182,7 @@ impl Comparison {
                 row.change.word(),
             ));
         }
+        self.checks_to_text(&mut page);
         if !self.errors.is_empty() {
             page.heading("ERRORS");
             for error in &self.errors {
@@ -198,6 +199,25 @@ impl Comparison {
         }
         debug_assert!(page.text.lines().all(|line| columns(line) <= WIDTH));
         page.text
+    }
+}
+
+impl Comparison {
+    /// Checks have long names: those that changed, in lines of their own.
+    fn checks_to_text(&self, page: &mut Page) {
+        let checks = || self.rows.iter().filter(|row| row.group == CHECKS);
+        if checks().next().is_none() {
+            return;
+        }
+        page.heading("CHECKS");
+        for row in checks().filter(|row| row.change != Change::Same) {
+            let results = format!("  {} → {}  ", left(&row.old, 6), left(&row.new, 6));
+            page.paragraph(&results, &row.name);
+        }
+        let same = checks().filter(|row| row.change == Change::Same).count();
+        if same > 0 {
+            page.line(&format!("  as before: {same}"));
+        }
     }
 }
 

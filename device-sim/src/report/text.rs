@@ -196,7 +196,7 @@ fn latency(page: &mut Page, report: &LoadReport) {
         return;
     }
     let names = report.steps.iter().map(|step| columns(&clean(&step.name)));
-    let name = names.max().unwrap_or(0).clamp(8, 16);
+    let name = names.max().unwrap_or(0).clamp(8, 18);
     page.heading(&format!(
         "{}{}{}{}{}{}{}",
         left("LATENCY", name + 2),

@@ -13,6 +13,9 @@ pub const NOTABLE: f64 = 1.1;
 /// by more than this.
 const NOTABLE_SHARE: f64 = 0.01;
 
+/// The group of results that are no figures.
+pub(super) const CHECKS: &str = "checks";
+
 /// Which way is better.
 #[derive(Clone, Copy)]
 enum Aim {
@@ -183,7 +186,7 @@ pub(super) fn checks(old: &LoadReport, new: &LoadReport) -> Vec<Row> {
                 None => "–",
             };
             Row {
-                group: "checks",
+                group: CHECKS,
                 name: name.clone(),
                 old: word(before).to_owned(),
                 new: word(now).to_owned(),
