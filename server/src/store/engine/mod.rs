@@ -128,6 +128,10 @@ pub struct EngineStats {
     pub refused: u64,
     /// Bytes of keys and values that commands have written.
     pub bytes: u64,
+    /// Keys set, each once per batch.
+    pub puts: u64,
+    /// Keys removed, each once per batch.
+    pub deletes: u64,
     /// Commands waiting now.
     pub queue_depth: usize,
 }
@@ -139,6 +143,8 @@ struct Counters {
     commands: AtomicU64,
     refused: AtomicU64,
     bytes: AtomicU64,
+    puts: AtomicU64,
+    deletes: AtomicU64,
 }
 
 /// What readers see.
@@ -408,6 +414,8 @@ impl Engine {
             commands: counters.commands.load(Relaxed),
             refused: counters.refused.load(Relaxed),
             bytes: counters.bytes.load(Relaxed),
+            puts: counters.puts.load(Relaxed),
+            deletes: counters.deletes.load(Relaxed),
             queue_depth: self.shared.queue.depth(),
         }
     }

@@ -192,12 +192,21 @@ impl Writer {
         shared.view.write().before = before;
 
         let mut batch = Batch::default();
+        let (mut puts, mut deletes) = (0_u64, 0_u64);
         for (key, value) in overlay {
             match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+                Some(value) => {
+                    puts = puts.saturating_add(1);
+                    batch.insert(key, value);
+                }
+                None => {
+                    deletes = deletes.saturating_add(1);
+                    batch.remove(key);
+                }
             }
         }
+        shared.counters.puts.fetch_add(puts, Relaxed);
+        shared.counters.deletes.fetch_add(deletes, Relaxed);
         guarded(|| self.db.apply_batch(batch))?;
         (shared.hooks.after_apply)();
         guarded(|| self.db.flush())?;
