@@ -9,6 +9,8 @@ use crate::store::{
 /// Something rows can be read from.
 pub(super) trait Rows {
     fn raw(&mut self, key: &[u8]) -> Option<Vec<u8>>;
+    /// The value of a row, looked at where it is.
+    fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T>;
     fn raw_under(
         &mut self,
         prefix: &[u8],
@@ -20,6 +22,9 @@ pub(super) trait Rows {
 impl Rows for Tx<'_> {
     fn raw(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key)
+    }
+    fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.peek(key, look)
     }
     fn raw_under(
         &mut self,
@@ -35,6 +40,9 @@ impl Rows for Snapshot<'_> {
     fn raw(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key)
     }
+    fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.peek(key, look)
+    }
     fn raw_under(
         &mut self,
         prefix: &[u8],
@@ -47,7 +55,7 @@ impl Rows for Snapshot<'_> {
 
 /// The record under `key`.
 pub(super) fn load<R: Record>(rows: &mut impl Rows, key: &[u8]) -> Result<Option<R>, StoreError> {
-    rows.raw(key).map(|value| read(&value)).transpose()
+    rows.peek(key, read).transpose()
 }
 
 /// A record from its stored value.
