@@ -300,7 +300,6 @@ impl Engine {
             }
         };
         let journal = journals.take().map_err(cannot("make a journal for"))?;
-        let sinker_log = log.try_clone().map_err(cannot("open"))?;
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_capacity, options.lazy_delay),
             view: RwLock::new(View {
@@ -326,7 +325,7 @@ impl Engine {
             }
         });
         let start_thread = "start a thread to write to";
-        let mut sinker = Sinker::start(Arc::clone(&shared), db.clone(), sinker_log)
+        let mut sinker = Sinker::start(Arc::clone(&shared), db.clone(), log)
             .map_err(cannot(start_thread))?;
         if !used.is_empty() {
             let load = Load {
@@ -342,7 +341,6 @@ impl Engine {
         let writer = Writer {
             shared: Arc::clone(&shared),
             db,
-            log,
             watermark,
             batch: last,
             journal,

@@ -39,7 +39,6 @@ pub(super) enum InFlight {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) db: Db,
-    pub(super) log: File,
     pub(super) watermark: File,
     /// The number of the last batch.
     pub(super) batch: u64,
@@ -88,7 +87,6 @@ impl Writer {
         let Self {
             shared,
             db,
-            log,
             watermark,
             mut journals,
             sinker,
@@ -121,7 +119,6 @@ impl Writer {
                 // It only lags behind.
                 tracing::warn!(%error, "the store's watermark could not be synced");
             }
-            drop(log);
             drop(lock);
         }
         shared.ended.send_replace(true);
