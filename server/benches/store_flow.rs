@@ -52,8 +52,7 @@ use countersign_server::{
         time::Timestamp,
     },
     store::{
-        Created, Decided, Hint, NewChallenge, Redeemed, Store,
-        embedded::EmbeddedStore,
+        Created, Decided, Hint, NewChallenge, Redeemed, Store, embedded::EmbeddedStore,
         engine::EngineOptions,
     },
 };
@@ -279,7 +278,13 @@ impl World {
 
         if acknowledge {
             assert!(self.store.device(device.id).await.unwrap().is_some());
-            assert!(self.store.challenge(self.tenant, id).await.unwrap().is_some());
+            assert!(
+                self.store
+                    .challenge(self.tenant, id)
+                    .await
+                    .unwrap()
+                    .is_some()
+            );
             self.store
                 .note_delivery(
                     self.tenant,
@@ -294,7 +299,13 @@ impl World {
 
         // Respond.
         let phone = self.store.device(device.id).await.unwrap().unwrap();
-        assert!(self.store.challenge(self.tenant, id).await.unwrap().is_some());
+        assert!(
+            self.store
+                .challenge(self.tenant, id)
+                .await
+                .unwrap()
+                .is_some()
+        );
         let answer = Answer {
             choice: Choice::Approve,
             number: "42".into(),
@@ -338,7 +349,13 @@ impl World {
                 break;
             }
         }
-        assert!(self.store.revocation(self.tenant, id).await.unwrap().is_none());
+        assert!(
+            self.store
+                .revocation(self.tenant, id)
+                .await
+                .unwrap()
+                .is_none()
+        );
         self.callers.lock().remove(&id);
     }
 

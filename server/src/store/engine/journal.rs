@@ -13,9 +13,10 @@
 //! is removed; key; value. All numbers are little-endian.
 //!
 //! Files are used again from their beginning once the tree holds what was in
-//! them, so that a sync need not change their size. What an earlier use has
-//! left behind bears lower numbers and ends the reading: within a file each
-//! record bears the number after the one before it.
+//! them, and grow ahead of what is written: a sync that also has to make a new
+//! size durable takes three times as long. What an earlier use has left behind
+//! bears lower numbers and ends the reading: within a file each record bears the
+//! number after the one before it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -33,11 +34,16 @@ const HEADER: usize = 16;
 /// In place of a length: the row is removed.
 const REMOVED: u32 = u32::MAX;
 
+/// A file grows by as much as it holds, but at least and at most by so much.
+const GROWTH: (u64, u64) = (64 << 10, 1 << 20);
+
 /// One file of records.
 pub(super) struct Journal {
     file: File,
     /// Where the next record goes.
     length: u64,
+    /// How much room the file has.
+    room: u64,
 }
 
 impl Journal {
@@ -48,8 +54,15 @@ impl Journal {
 
     /// Adds a record, unsynced.
     pub(super) fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        let end = self.length.saturating_add(record.len() as u64);
+        if end > self.room {
+            let growth = end.clamp(GROWTH.0, GROWTH.1);
+            let zeros = vec![0; usize::try_from(growth).unwrap_or_default()];
+            self.file.write_all_at(&zeros, end)?;
+            self.room = end.saturating_add(growth);
+        }
         self.file.write_all_at(record, self.length)?;
-        self.length = self.length.saturating_add(record.len() as u64);
+        self.length = end;
         Ok(())
     }
 
@@ -65,6 +78,7 @@ impl Journal {
     /// Gives the room back.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.length = 0;
+        self.room = 0;
         if self.file.metadata()?.len() > 0 {
             self.file.set_len(0)?;
         }
@@ -96,7 +110,11 @@ impl Journals {
         file.sync_all()?;
         File::open(&self.dir)?.sync_all()?;
         self.count = self.count.saturating_add(1);
-        Ok(Journal { file, length: 0 })
+        Ok(Journal {
+            file,
+            length: 0,
+            room: 0,
+        })
     }
 
     /// Takes back those whose records the tree holds.
@@ -156,7 +174,12 @@ pub(super) fn recover(dir: &Path, batch: u64) -> io::Result<Result<Recovered, St
         count = count.saturating_add(1);
         let bytes = read(&file)?;
         let first = Records::new(&bytes).next().map(|(number, _)| number);
-        found.push((first, bytes, Journal { file, length: 0 }));
+        let journal = Journal {
+            file,
+            length: 0,
+            room: bytes.len() as u64,
+        };
+        found.push((first, bytes, journal));
     }
     found.sort_by_key(|(first, _, _)| *first);
     let mut recovered = Recovered {
@@ -269,7 +292,10 @@ impl Iterator for Records<'_> {
             return None;
         }
         let number = u64::from_le_bytes(*number);
-        if self.last.is_some_and(|last| last.checked_add(1) != Some(number)) {
+        if self
+            .last
+            .is_some_and(|last| last.checked_add(1) != Some(number))
+        {
             return None;
         }
         let rows = decode(payload)?;

@@ -21,6 +21,7 @@
 //! that the process can stop and recover by reopening. A failed sync is never
 //! repeated: the kernel may have dropped the pages it could not write.
 
+mod decoded;
 mod disk;
 mod error;
 mod fault;
@@ -49,6 +50,7 @@ use tokio::sync::{oneshot, watch};
 pub use error::{EngineError, OpenError};
 pub use tx::{MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
 
+use decoded::Decoded;
 use disk::Disk;
 use journal::Recovered;
 use queue::{Answer, Command, Queue, Queued};
@@ -163,6 +165,7 @@ struct Counters {
 struct View {
     /// Gone once the engine has ended.
     tree: Option<sled::Db>,
+    decoded: Decoded,
     /// Durable by the journal alone.
     recent: Overlay,
     /// On its way into the tree.
@@ -172,6 +175,7 @@ struct View {
 impl View {
     fn below<'a>(&'a self, tree: &'a sled::Db) -> Below<'a> {
         Below {
+            decoded: &self.decoded,
             recent: &self.recent,
             sinking: &self.sinking,
             tree,
@@ -304,6 +308,7 @@ impl Engine {
             queue: Queue::new(options.queue_capacity, options.lazy_delay),
             view: RwLock::new(View {
                 tree: Some(db.clone()),
+                decoded: Decoded::default(),
                 recent: Overlay::new(),
                 sinking: Arc::clone(&rows),
             }),
@@ -325,8 +330,8 @@ impl Engine {
             }
         });
         let start_thread = "start a thread to write to";
-        let mut sinker = Sinker::start(Arc::clone(&shared), db.clone(), log)
-            .map_err(cannot(start_thread))?;
+        let mut sinker =
+            Sinker::start(Arc::clone(&shared), db.clone(), log).map_err(cannot(start_thread))?;
         if !used.is_empty() {
             let load = Load {
                 rows,

@@ -1,12 +1,15 @@
 //! What commands and readers see: the tree with an overlay on top.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use sled::{IVec, Tree};
 
+use super::decoded::Decoded;
 use super::disk::SCHEMA_KEY;
 use super::error::EngineError;
 
@@ -57,6 +60,7 @@ fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
 /// what is durable and not yet in the tree, newest first, then the tree.
 #[derive(Clone, Copy)]
 pub(super) struct Below<'a> {
+    pub(super) decoded: &'a Decoded,
     pub(super) recent: &'a Overlay,
     pub(super) sinking: &'a Overlay,
     pub(super) tree: &'a Tree,
@@ -72,6 +76,25 @@ impl Below<'_> {
         }
         let value = guarded(|| self.tree.get(key))?;
         Ok(value.as_deref().map(look))
+    }
+
+    /// As [`Below::peek`], by what an earlier look has made of it.
+    fn decoded<T: Any + Send + Sync, E>(
+        &self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<Result<Arc<T>, E>>, String> {
+        if let Some(row) = self.decoded.get(key) {
+            return Ok(Some(Ok(row)));
+        }
+        let found = self.peek(key, decode)?;
+        Ok(found.map(|row| {
+            row.map(|row| {
+                let row = Arc::new(row);
+                self.decoded.note(key, Arc::clone(&row));
+                row
+            })
+        }))
     }
 }
 
@@ -104,7 +127,9 @@ fn merged_scan(
                 .filter_map(|layer| layer.peek().map(|(key, _)| key.as_slice()))
                 .min();
             let Some(first) = first.filter(|first| {
-                stored.as_ref().is_none_or(|(key, _)| *first <= key.as_ref())
+                stored
+                    .as_ref()
+                    .is_none_or(|(key, _)| *first <= key.as_ref())
             }) else {
                 let Some((key, value)) = stored.take() else {
                     break;
@@ -113,7 +138,10 @@ fn merged_scan(
                 stored = below.next().transpose()?;
                 continue;
             };
-            if stored.as_ref().is_some_and(|(key, _)| key.as_ref() == first) {
+            if stored
+                .as_ref()
+                .is_some_and(|(key, _)| key.as_ref() == first)
+            {
                 stored = below.next().transpose()?;
             }
             // The first layer that has the key says what it is; the others pass it.
@@ -183,6 +211,22 @@ impl<'a> Tx<'a> {
             return value.as_deref().map(look);
         }
         self.below.peek(key, look).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
+    }
+
+    /// As [`Tx::peek`], for rows that are read again and again as the same type:
+    /// what was made of one is kept until the row changes.
+    pub fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>> {
+        if let Some(value) = self.overlay.get(key) {
+            return value.as_deref().map(|value| decode(value).map(Arc::new));
+        }
+        self.below.decoded(key, decode).unwrap_or_else(|reason| {
             self.failed.get_or_insert(reason);
             None
         })
@@ -337,6 +381,18 @@ impl<'a> Snapshot<'a> {
     /// Looks at the value of `key` where it is, if it has one.
     pub fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.below.peek(key, look).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
+    }
+
+    /// As [`Tx::decoded`].
+    pub fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>> {
+        self.below.decoded(key, decode).unwrap_or_else(|reason| {
             self.failed.get_or_insert(reason);
             None
         })

@@ -273,7 +273,9 @@ impl Writer {
         shared.counters.puts.fetch_add(puts, Relaxed);
         let deletes = rows.saturating_sub(puts);
         shared.counters.deletes.fetch_add(deletes, Relaxed);
-        shared.view.write().recent.extend(overlay);
+        let mut view = shared.view.write();
+        view.decoded.forget(overlay.keys());
+        view.recent.extend(overlay);
         Ok(())
     }
 }
