@@ -31,6 +31,8 @@ mod queue;
 mod recovery;
 mod sink;
 #[cfg(test)]
+mod layer_tests;
+#[cfg(test)]
 mod tests;
 mod tx;
 mod writer;
