@@ -6,7 +6,9 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    browsers, codes, keys, outbox, retention, revocations, rows,
+    browsers, codes, keys, outbox,
+    record::RequestedBody,
+    retention, revocations, rows,
 };
 use crate::{
     domain::{
@@ -127,13 +129,15 @@ fn persist(
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
         let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
-        retention::request_seen(tx, now, &key);
         tx.put(key, value);
     }
     rows::save(
         tx,
         keys::signed_body(challenge.tenant, challenge.id),
-        &new.signed,
+        &RequestedBody {
+            signed: new.signed.clone(),
+            request: new.idempotency.map(|(request, _)| request),
+        },
     );
     rows::save(
         tx,

@@ -26,12 +26,12 @@ mod disk;
 mod error;
 mod fault;
 mod journal;
+#[cfg(test)]
+mod layer_tests;
 mod lock;
 mod queue;
 mod recovery;
 mod sink;
-#[cfg(test)]
-mod layer_tests;
 #[cfg(test)]
 mod tests;
 mod tx;
@@ -74,8 +74,9 @@ pub struct EngineOptions {
     /// brings it to [`MAX_COMMAND_BYTES`] or [`MAX_COMMAND_WRITES`].
     pub batch_commands: usize,
     /// How much the journal may hold before it is taken into the tree, bytes.
-    /// Rows on their way take about four times that in memory at most, and a
-    /// start after a crash reads as much.
+    /// Rows take up to twice that in memory, four times as much where changes
+    /// come faster than the tree takes them, and a start after a crash reads as
+    /// much.
     pub journal_bytes: u64,
     /// How long a lazy command waits for a batch to ride along with.
     pub lazy_delay: Duration,
@@ -91,7 +92,7 @@ impl Default for EngineOptions {
             cache_capacity: 64 << 20,
             queue_capacity: 8192,
             batch_commands: 512,
-            journal_bytes: 16 << 20,
+            journal_bytes: 8 << 20,
             lazy_delay: Duration::from_millis(50),
             schema_version: 1,
             on_fatal: None,

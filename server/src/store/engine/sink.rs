@@ -8,6 +8,8 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use super::tx::{MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, guarded};
 
 /// How often somebody who waits looks whether the store has failed.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often somebody who has to keep to the tree's pace looks where it is.
+const STEP: Duration = Duration::from_millis(1);
 
 /// Rows on their way into the tree.
 pub(super) struct Load {
@@ -38,15 +42,22 @@ pub(super) struct Sinker {
     thread: JoinHandle<()>,
     /// A load is on its way.
     busy: bool,
+    /// How much of it has arrived, in thousandths.
+    progress: Arc<AtomicU64>,
 }
+
+/// A whole load, in thousandths.
+const WHOLE: u64 = 1000;
 
 impl Sinker {
     pub(super) fn start(shared: Arc<Shared>, db: Db, log: File) -> std::io::Result<Self> {
         let (work, loads) = channel::<Load>();
         let (tell, done) = channel();
+        let progress = Arc::new(AtomicU64::new(0));
+        let noted = Arc::clone(&progress);
         let run = move || {
             for load in loads {
-                if let Err(reason) = sink(&shared, &db, &log, &load) {
+                if let Err(reason) = sink(&shared, &db, &log, &load, &noted) {
                     shared.fail(&reason);
                     return;
                 }
@@ -66,12 +77,14 @@ impl Sinker {
             done,
             thread,
             busy: false,
+            progress,
         })
     }
 
     /// Sends a load off. There must be none on its way.
     pub(super) fn send(&mut self, load: Load) -> Result<(), String> {
         self.busy = true;
+        self.progress.store(0, Relaxed);
         self.work
             .send(load)
             .map_err(|SendError(_)| "the thread that fills the tree has ended".to_owned())
@@ -86,6 +99,24 @@ impl Sinker {
             }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Waits until `wanted` thousandths of the load on its way have arrived, if
+    /// there is one.
+    pub(super) fn keep_up(&mut self, wanted: u64, shared: &Shared) -> Result<Vec<Journal>, String> {
+        while self.busy && self.progress.load(Relaxed) < wanted.min(WHOLE) {
+            match self.done.recv_timeout(STEP) {
+                Ok(journals) => {
+                    self.busy = false;
+                    return Ok(journals);
+                }
+                Err(RecvTimeoutError::Timeout) if !shared.has_failed() => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err("the tree could not be filled".to_owned());
+                }
+            }
+        }
+        Ok(self.arrived())
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -121,7 +152,15 @@ impl Sinker {
 
 /// Puts a load into the tree and syncs it, in slices that stay well below one
 /// of sled's segments; see [`MAX_COMMAND_BYTES`].
-fn sink(shared: &Shared, db: &Db, log: &File, load: &Load) -> Result<(), String> {
+fn sink(
+    shared: &Shared,
+    db: &Db,
+    log: &File,
+    load: &Load,
+    progress: &AtomicU64,
+) -> Result<(), String> {
+    let total = u64::try_from(load.rows.len()).unwrap_or(u64::MAX).max(1);
+    let mut sunk = 0_u64;
     let mut rows = load.rows.iter().peekable();
     while rows.peek().is_some() {
         if shared.has_failed() {
@@ -134,6 +173,10 @@ fn sink(shared: &Shared, db: &Db, log: &File, load: &Load) -> Result<(), String>
                     break;
                 };
                 count = count.saturating_add(1);
+                sunk = sunk.saturating_add(1);
+                if sunk.is_multiple_of(64) {
+                    progress.store(sunk.saturating_mul(WHOLE) / total, Relaxed);
+                }
                 bytes = bytes.saturating_add(key.len());
                 match value {
                     Some(value) => {

@@ -18,7 +18,8 @@ use super::sink::{Load, Sinker};
 use super::tx::{Callback, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, Tx};
 
 /// How many times its size the journal may reach while the tree is still taking
-/// the last one in; then commands wait.
+/// the last one in. Commands are held up evenly until then, so that none waits
+/// for a whole journal.
 const JOURNAL_SLACK: u64 = 4;
 
 /// A command that has run and waits for its batch.
@@ -126,10 +127,12 @@ impl Writer {
 
     /// Sends the journal's rows off to the tree once there are enough of them.
     fn relieve_journal(&mut self) -> Result<(), String> {
-        let arrived = self.sinker.arrived();
+        let (length, enough) = (self.journal.length(), self.shared.journal_bytes.max(1));
+        let over = length.saturating_sub(enough).saturating_mul(1000);
+        let wanted = over / enough / (JOURNAL_SLACK - 1);
+        let arrived = self.sinker.keep_up(wanted, &self.shared)?;
         self.journals.release(arrived);
-        let (length, enough) = (self.journal.length(), self.shared.journal_bytes);
-        if length < enough || (self.sinker.is_busy() && length / JOURNAL_SLACK < enough) {
+        if length < enough || self.sinker.is_busy() {
             return Ok(());
         }
         self.sink()
