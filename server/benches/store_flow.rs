@@ -75,6 +75,9 @@ struct Args {
     /// Challenges that stay pending.
     #[arg(long, default_value_t = 0)]
     pending: usize,
+    /// In the end those time out together, while steps of others go on.
+    #[arg(long)]
+    expire: bool,
     /// Each phone also says that it shows the prompt.
     #[arg(long)]
     acknowledge: bool,
@@ -127,7 +130,7 @@ struct World {
     api_key: ApiKeyId,
     devices: Vec<Device>,
     waiting: Vec<Notify>,
-    /// Which caller waits, by the last bytes of the challenge's id.
+    /// Which caller waits for a challenge.
     callers: parking_lot::Mutex<std::collections::HashMap<ChallengeId, usize>>,
     began: Instant,
 }
@@ -359,6 +362,65 @@ impl World {
         self.callers.lock().remove(&id);
     }
 
+    /// So many challenges that nobody answers, each of a user of its own.
+    async fn ask(self: &Arc<Self>, count: usize) {
+        let mut asking = tokio::task::JoinSet::new();
+        for part in 0..64 {
+            let world = self.clone();
+            asking.spawn(async move {
+                for nth in (part..count).step_by(64) {
+                    let device = &world.devices[nth % world.devices.len()];
+                    let mut question = world.question(device, Origin::default());
+                    let user = format!("waiting-{nth:07}@example.com");
+                    question.challenge.user = UserId::parse("user", &user).unwrap();
+                    world.store.create(question).await.unwrap();
+                }
+            });
+        }
+        asking.join_all().await;
+    }
+
+    /// Ends what is pending as the broker's sweep does.
+    async fn expire(self: &Arc<Self>) {
+        let world = self.clone();
+        let sweep = tokio::spawn(async move {
+            let (began, at) = (Instant::now(), START.after(Duration::from_secs(86_400)));
+            let mut ended = 0;
+            loop {
+                let step = world.store.expire_due(at, 256, KEY.into()).await.unwrap();
+                ended += step.len();
+                if step.len() < 256 {
+                    return (ended, began.elapsed());
+                }
+            }
+        });
+        let mut took = Vec::new();
+        // Steps that write nothing wait for their turn all the same.
+        for device in self.devices.iter().cycle() {
+            if sweep.is_finished() {
+                break;
+            }
+            let began = Instant::now();
+            let nothing = ChallengeId::new(START, &random());
+            let shown = DeliveryState::Shown;
+            let step = self
+                .store
+                .note_delivery(self.tenant, nothing, device.id, shown, START);
+            step.await.unwrap();
+            took.push(began.elapsed());
+        }
+        let (ended, swept) = sweep.await.unwrap();
+        took.sort();
+        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+        println!(
+            "{ended} expired in {swept:?}; meanwhile {} steps of others: p50 {:?}, p99 {:?}, longest {:?}",
+            took.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
+
     async fn run(self: &Arc<Self>, callers: usize, flows: usize, acknowledge: bool) {
         let mut running = tokio::task::JoinSet::new();
         for caller in 0..callers {
@@ -469,13 +531,7 @@ fn main() {
         // As the broker does after its start.
         while !store.index_for_removal().await.unwrap() {}
         let world = World::build(store.clone(), &args).await;
-        for nth in 0..args.pending {
-            let device = &world.devices[nth % world.devices.len()];
-            let mut question = world.question(device, Origin::default());
-            question.challenge.user =
-                UserId::parse("user", &format!("waiting-{nth:07}@example.com")).unwrap();
-            store.create(question).await.unwrap();
-        }
+        world.ask(args.pending).await;
         world.run(args.callers, args.warm_up, args.acknowledge).await;
         let (before, used_before, began) = (store.stats(), cpu(), Instant::now());
         world.run(args.callers, args.flows, args.acknowledge).await;
@@ -505,6 +561,9 @@ fn main() {
             println!("  {name:<16} {micros:7.1} us of CPU");
         }
         println!("  {:<16} {total:7.1} us of CPU", "all");
+        if args.expire {
+            world.expire().await;
+        }
         store.close().await.unwrap();
     });
 }
