@@ -139,6 +139,12 @@ pub(super) fn create(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenEr
     if conf.exists() && check_conf(dir).is_err() {
         fs::remove_file(&conf).map_err(io_error("remove", &conf))?;
     }
+    // A creation makes no journal: this is a store that has lost its marker.
+    if journal::disk_bytes(dir).map_err(io_error("look at the journal of", dir))? > 0 {
+        return Err(OpenError::AlreadyExists {
+            path: dir.to_owned(),
+        });
+    }
     let db = open_sled(dir, options)?;
     // What an interrupted creation left holds at most the version. Anything
     // more is somebody's store that has lost its marker.
@@ -225,7 +231,17 @@ fn finish(
     // The next opening may need the snapshot that this one has left.
     sync(dir)?;
     end_recovery(dir)?;
-    let stored = guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?;
+    let batch = guarded(|| db.get(BATCH_KEY))
+        .map_err(|detail| damaged(dir, detail))?
+        .map_or(Some(0), |bytes| number(&bytes))
+        .ok_or_else(|| damaged(dir, "the batch number is garbled"))?;
+    let recovered = journal::recover(dir, batch)
+        .map_err(io_error("read the journal of", dir))?
+        .map_err(|detail| damaged(dir, detail))?;
+    let stored = match recovered.rows.get(SCHEMA_KEY) {
+        Some(newer) => newer.clone(),
+        None => guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?,
+    };
     let schema = stored
         .and_then(|bytes| bytes.as_ref().try_into().ok().map(u32::from_be_bytes))
         .ok_or_else(|| damaged(dir, "the schema version is missing"))?;
@@ -236,13 +252,6 @@ fn finish(
             supported: options.schema_version,
         });
     }
-    let batch = guarded(|| db.get(BATCH_KEY))
-        .map_err(|detail| damaged(dir, detail))?
-        .map_or(Some(0), |bytes| number(&bytes))
-        .ok_or_else(|| damaged(dir, "the batch number is garbled"))?;
-    let recovered = journal::recover(dir, batch)
-        .map_err(io_error("read the journal of", dir))?
-        .map_err(|detail| damaged(dir, detail))?;
     let last = recovered.last;
     let watermark_path = dir.join(WATERMARK);
     let watermark = OpenOptions::new()

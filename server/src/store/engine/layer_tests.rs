@@ -153,6 +153,44 @@ async fn wait_for_tree(engine: &Engine) {
 }
 
 #[tokio::test]
+async fn a_version_that_only_the_journal_has_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let supported = |schema_version| EngineOptions {
+        schema_version,
+        ..options(1 << 20)
+    };
+    drop(Engine::create(dir.path(), supported(1)).unwrap());
+    let engine = Engine::open(dir.path(), supported(3)).unwrap();
+    let raised = engine.write(|tx| {
+        tx.set_schema_version(3);
+        Ok::<_, Infallible>(())
+    });
+    let Ok(()) = raised.await.unwrap();
+    let crashed = copy(dir.path());
+    let refused = Engine::open(crashed.path(), supported(2)).unwrap_err();
+    assert!(
+        matches!(refused, OpenError::NewerVersion { found: 3, .. }),
+        "{refused:?}"
+    );
+    let found = Engine::open(crashed.path(), supported(3)).unwrap();
+    assert_eq!(found.schema_version(), 3);
+}
+
+#[tokio::test]
+async fn nothing_is_created_over_a_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::create(dir.path(), options(1 << 20)).unwrap();
+    change(&engine, &mut Model::new(), &mut 5).await;
+    let crashed = copy(dir.path());
+    std::fs::remove_file(crashed.path().join("format")).unwrap();
+    let refused = Engine::create(crashed.path(), options(1 << 20)).unwrap_err();
+    assert!(
+        matches!(refused, OpenError::AlreadyExists { .. }),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_lost_journal_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::create(dir.path(), options(1 << 20)).unwrap();

@@ -89,6 +89,7 @@ impl Writer {
             shared,
             db,
             watermark,
+            journal,
             mut journals,
             sinker,
             lock,
@@ -112,6 +113,7 @@ impl Writer {
                 tracing::error!(reason);
             }
             drop((tree, db));
+            journals.release(vec![journal]);
             if let Err(error) = journals.clear() {
                 // They only take room.
                 tracing::warn!(%error, "the store's journals could not be cut");
