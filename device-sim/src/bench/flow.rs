@@ -448,6 +448,13 @@ fn describe(
                 goal,
             ]);
         }
+        let refused: u64 = slices.iter().map(|slice| slice.refused).sum();
+        if refused > 0 {
+            section.notes.push(format!(
+                "{} at {in_flight} in flight: {refused} flows were refused for now.",
+                crew.side.name
+            ));
+        }
         let failed: u64 = slices.iter().map(|slice| slice.failed).sum();
         if failed > 0 {
             section.notes.push(format!(

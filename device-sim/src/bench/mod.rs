@@ -12,8 +12,10 @@
 mod child;
 mod closed_loop;
 mod cores;
+mod disk;
 mod error;
 mod flow;
+mod growth;
 mod ideal;
 mod latency;
 mod metrics;
@@ -60,6 +62,15 @@ pub struct BenchArgs {
     /// Waiting callers, and subscribed phones
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub waiters: u64,
+    /// Registered devices, at most
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub devices: u64,
+    /// Pending challenges, at most
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub pending: u64,
+    /// Decided challenges whose space is measured
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    pub decided: u64,
     /// Seconds instead of minutes: to see that it works; its figures say little
     #[arg(long)]
     pub quick: bool,
@@ -100,6 +111,11 @@ pub enum What {
     Fairness,
     /// Memory of those who wait, and what connections leave behind (goal 3)
     Waiters,
+    /// Cost against devices, pending challenges and history; a great expiry; the
+    /// start (goal 4)
+    Growth,
+    /// Bytes per decided challenge, and what retention gives back (goal 5)
+    Disk,
 }
 
 /// Ways to make a broker slow, to see that the benchmark would notice.
@@ -121,6 +137,9 @@ struct Settings {
     data_dir: Option<PathBuf>,
     sabotage: Vec<Sabotage>,
     waiters: u64,
+    devices: u64,
+    pending: u64,
+    decided: u64,
 }
 
 impl Settings {
@@ -134,6 +153,9 @@ impl Settings {
             data_dir: args.data_dir.clone(),
             sabotage: args.sabotage.clone(),
             waiters: args.waiters,
+            devices: args.devices,
+            pending: args.pending,
+            decided: args.decided,
         }
     }
 
@@ -214,6 +236,14 @@ async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {
     }
     if wanted(What::Waiters) {
         let section = waiters::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Growth) {
+        let section = growth::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Disk) {
+        let section = disk::run(&settings, &cores, &progress).await?;
         finish(&mut outcome, section, &args)?;
     }
     let faults = outcome.sections.iter().flat_map(|section| &section.faults);
