@@ -140,7 +140,9 @@ pub async fn run(args: ChildArgs) -> Result<(), BenchError> {
                 String::new()
             } else {
                 let report = init(&config, &clock).await;
-                report.map_err(BenchError::part("broker's first start"))?.admin_key
+                report
+                    .map_err(BenchError::part("broker's first start"))?
+                    .admin_key
             };
             let started = Instant::now();
             let server = Server::bind_with(config, clock, engine).await;
@@ -173,7 +175,9 @@ pub async fn run(args: ChildArgs) -> Result<(), BenchError> {
 /// tenth of a second: for what happens in days.
 fn clock_ahead(by: Duration) -> Clock {
     let now = move || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from((since + by).as_millis()).unwrap_or(u64::MAX)
     };
     let (clock, hand) = Clock::manual(now());

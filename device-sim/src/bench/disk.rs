@@ -25,7 +25,11 @@ pub(super) async fn run(
     progress: &Progress,
 ) -> Result<Section, BenchError> {
     let rounds: u64 = 3;
-    let each = if settings.quick { 300 } else { settings.decided / rounds };
+    let each = if settings.quick {
+        300
+    } else {
+        settings.decided / rounds
+    };
     let in_flight = settings.in_flight.iter().copied().max().unwrap_or(64);
     let population = stage::population();
     let mut section = Section::new(
@@ -64,7 +68,9 @@ pub(super) async fn run(
         let before = metrics::read(&broker.served.hello.http).await?;
         let counts = loop {
             crew.work(Duration::ZERO, settings.slice()).await?;
-            let counts = metrics::read(&broker.served.hello.http).await?.since(before);
+            let counts = metrics::read(&broker.served.hello.http)
+                .await?
+                .since(before);
             if counts.decided >= each {
                 break counts;
             }
@@ -147,7 +153,13 @@ pub(super) async fn run(
         text: ">=0.5".to_owned(),
         met: given.median >= 0.5,
     };
-    let cell = section.figure("given_back", given, "share", "what decisions took", Some(goal));
+    let cell = section.figure(
+        "given_back",
+        given,
+        "share",
+        "what decisions took",
+        Some(goal),
+    );
     section.table.row([
         "after retention, opened anew".to_owned(),
         megabytes(left),

@@ -84,8 +84,15 @@ impl Installation {
         let none = || Ok(None);
         let population = stage::population();
         let keep = |_| false;
-        people::import_some(&self.broker, &self.organisation, &population, range, none, keep)
-            .await?;
+        people::import_some(
+            &self.broker,
+            &self.organisation,
+            &population,
+            range,
+            none,
+            keep,
+        )
+        .await?;
         self.registered = self.registered.max(count);
         Ok(())
     }
@@ -146,13 +153,22 @@ impl Installation {
                         Err(status) if status.code() == tonic::Code::ResourceExhausted => {
                             tokio::time::sleep(Duration::from_millis(50)).await;
                         }
-                        other => return other.map(|_| ()).map_err(BenchError::call("CreateChallenge")),
+                        other => {
+                            return other
+                                .map(|_| ())
+                                .map_err(BenchError::call("CreateChallenge"));
+                        }
                     }
                 }
-                Err(BenchError::Wrong("the broker takes no challenges".to_owned()))
+                Err(BenchError::Wrong(
+                    "the broker takes no challenges".to_owned(),
+                ))
             }
         });
-        created.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        created
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
         Ok(())
     }
 }
@@ -335,7 +351,8 @@ async fn expiry(
     let guess = started.elapsed() * 13;
     let at = SystemTime::now() + guess.max(Duration::from_secs(16)) + Duration::from_secs(3);
     // The whole second, as a person would have it.
-    let at = UNIX_EPOCH + Duration::from_secs(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+    let at = UNIX_EPOCH
+        + Duration::from_secs(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
     let life = at.duration_since(SystemTime::now()).unwrap_or_default();
     if life > Duration::from_secs(LIFE) {
         let what = "creating so many challenges takes longer than they live";
@@ -344,7 +361,9 @@ async fn expiry(
     big.ask(count, Some(at)).await?;
     let left = at.duration_since(SystemTime::now()).unwrap_or_default();
     if left < Duration::from_secs(2) {
-        section.notes.push("The expiry could not be measured: its time had come.".to_owned());
+        section
+            .notes
+            .push("The expiry could not be measured: its time had come.".to_owned());
         return Ok(());
     }
     let calm = Duration::from_secs(3).min(left);
@@ -374,7 +393,9 @@ async fn expiry(
             if place % 5 == 0 {
                 let message = Idp::typical_request(String::new(), user);
                 let created = idp.create(index, message).await;
-                let id = created.map_err(BenchError::call("CreateChallenge"))?.challenge_id;
+                let id = created
+                    .map_err(BenchError::call("CreateChallenge"))?
+                    .challenge_id;
                 let took = intended.elapsed();
                 let mut client = idp.client(index);
                 let cancel = countersign_proto::v1::CancelChallengeRequest { challenge_id: id };
@@ -399,10 +420,14 @@ async fn expiry(
             Err(_) => refused += 1,
         }
     }
-    let after = metrics::read(&big.broker.served.hello.http).await?.since(before);
+    let after = metrics::read(&big.broker.served.hello.http)
+        .await?
+        .since(before);
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let longest = |after_zero: bool, which: fn(&(Instant, Duration, Duration)) -> Duration| {
-        let part = delays.iter().filter(|probe| (probe.0 >= zero) == after_zero);
+        let part = delays
+            .iter()
+            .filter(|probe| (probe.0 >= zero) == after_zero);
         millis(part.map(which).max().unwrap_or_default())
     };
     let calm_longest = longest(false, |probe| probe.2);

@@ -148,7 +148,11 @@ impl Settings {
         Self {
             rounds: if quick { 1 } else { args.rounds.max(1) },
             seconds: if quick { 0.4 } else { args.seconds.max(0.1) },
-            in_flight: if quick { vec![16] } else { args.in_flight.clone() },
+            in_flight: if quick {
+                vec![16]
+            } else {
+                args.in_flight.clone()
+            },
             quick,
             data_dir: args.data_dir.clone(),
             sabotage: args.sabotage.clone(),
@@ -204,9 +208,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
             .build()?
             .block_on(measure(args, cores))
     });
-    measured
-        .await
-        .map_err(BenchError::part("the benchmark"))?
+    measured.await.map_err(BenchError::part("the benchmark"))?
 }
 
 async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {

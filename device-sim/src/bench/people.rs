@@ -137,18 +137,21 @@ pub(super) async fn import_some(
         let pushes: Result<Vec<_>, _> = batch.clone().map(|_| push()).collect();
         async move {
             let pushes = pushes?;
-            let devices = batch.clone().zip(&pushes).map(|(index, push)| ImportedDevice {
-                user_id: population.user_id(index),
-                key_algorithm: KeyAlgorithm::Ed25519.into(),
-                public_key: population.key(index).public_bytes().into(),
-                key_protection: KeyProtection::Software.into(),
-                platform: Platform::Android.into(),
-                display_name: "Benchmark phone".to_owned(),
-                language: "en".to_owned(),
-                app_version: env!("CARGO_PKG_VERSION").to_owned(),
-                push: push.clone(),
-                ..ImportedDevice::default()
-            });
+            let devices = batch
+                .clone()
+                .zip(&pushes)
+                .map(|(index, push)| ImportedDevice {
+                    user_id: population.user_id(index),
+                    key_algorithm: KeyAlgorithm::Ed25519.into(),
+                    public_key: population.key(index).public_bytes().into(),
+                    key_protection: KeyProtection::Software.into(),
+                    platform: Platform::Android.into(),
+                    display_name: "Benchmark phone".to_owned(),
+                    language: "en".to_owned(),
+                    app_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    push: push.clone(),
+                    ..ImportedDevice::default()
+                });
             let request = ImportDevicesRequest {
                 tenant_id: organisation.tenant_id.clone(),
                 devices: devices.collect(),
