@@ -97,11 +97,26 @@ impl Flow {
 
     async fn take_its_course(&self) -> Result<Decided, End> {
         let tenant = self.tenant()?;
+        let mut asked = None;
+        let result = self.ask_and_answer(tenant, &mut asked).await;
+        // What the broker had no time for is not left to the user.
+        if let (Err(_), Some(challenge_id), false) = (&result, asked, self.run.args.keep) {
+            self.call_off(tenant, challenge_id).await;
+        }
+        result
+    }
+
+    async fn ask_and_answer(
+        &self,
+        tenant: &Tenant,
+        asked: &mut Option<String>,
+    ) -> Result<Decided, End> {
         // Before the question, as an answer may be quicker than its caller.
         let inbox = self.inbox();
         let (challenge, lost) = self.create(tenant).await?;
         self.measure(self.run.measured.create, self.due + lost);
         tenant.learn_from(self.arrival.user, &challenge);
+        *asked = Some(challenge.challenge_id.clone());
         if challenge.state() != ChallengeState::Pending {
             return Ok(Decided {
                 challenge,
