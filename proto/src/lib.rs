@@ -3,9 +3,10 @@
 //! [`v1`] holds the generated gRPC messages, clients and servers of package
 //! `countersign.v1`; [`signing`] the exact bytes that are signed and how they
 //! are verified; [`sealing`] how a challenge is encrypted to one device;
-//! [`imported`] the ids of devices that came from elsewhere. Broker and phones
-//! use the same code for all of it.
+//! [`imported`] the ids of devices that came from elsewhere; [`codec`] how messages
+//! are put into buffers. Broker and phones use the same code for all of it.
 
+pub mod codec;
 pub mod imported;
 pub mod sealing;
 pub mod signing;

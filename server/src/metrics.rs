@@ -1,6 +1,7 @@
 //! Counters for Prometheus. Labels have few values: no user, device or tenant.
 
 mod admission;
+mod process;
 
 use std::time::Duration;
 
@@ -257,6 +258,8 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             tracing::error!(%error, "metrics can't be rendered");
         }
-        String::from_utf8(out).unwrap_or_default()
+        let mut text = String::from_utf8(out).unwrap_or_default();
+        text.push_str(&process::render());
+        text
     }
 }

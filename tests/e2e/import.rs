@@ -93,9 +93,9 @@ async fn an_imported_phone_signs_in_and_survives_a_restart() {
         let mut prompts = in_time(phone.subscribe()).await.unwrap();
         let asked = broker.ask(&tenant, user).await;
         let shown = loop {
-            match in_time(prompts.next()).await.unwrap().unwrap() {
-                PhoneEvent::Challenge(shown) => break shown,
-                _ => {}
+            let event = in_time(prompts.next()).await.unwrap().unwrap();
+            if let PhoneEvent::Challenge(shown) = event {
+                break shown;
             }
         };
         assert_eq!(shown.id(), asked.challenge_id);

@@ -41,9 +41,6 @@ pub enum BenchError {
     /// What can't be measured with these arguments, or on this machine.
     #[error("{0}")]
     Unfit(String),
-    /// A measurement that must show a difference did not.
-    #[error("sabotage was not seen: {0}")]
-    Unseen(String),
     /// The report can't be written.
     #[error("report: {0}")]
     Json(#[from] serde_json::Error),

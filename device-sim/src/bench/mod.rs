@@ -15,13 +15,17 @@ mod cores;
 mod error;
 mod flow;
 mod ideal;
+mod latency;
 mod metrics;
+mod open_loop;
 mod outcome;
+mod overload;
 mod people;
 mod process;
 mod side;
 mod stage;
 mod stats;
+mod waiters;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +57,9 @@ pub struct BenchArgs {
     /// Flows in flight, e.g. 1,64,128
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [64, 128, 1])]
     pub in_flight: Vec<usize>,
+    /// Waiting callers, and subscribed phones
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    pub waiters: u64,
     /// Seconds instead of minutes: to see that it works; its figures say little
     #[arg(long)]
     pub quick: bool,
@@ -85,6 +92,14 @@ pub enum What {
     All,
     /// Flows per second (goal 1)
     Flow,
+    /// From the phone's answer to the caller's (goal 2)
+    Latency,
+    /// Three times the maximum rate (goal 6)
+    Overload,
+    /// An organisation beside one that floods the broker
+    Fairness,
+    /// Memory of those who wait, and what connections leave behind (goal 3)
+    Waiters,
 }
 
 /// Ways to make a broker slow, to see that the benchmark would notice.
@@ -105,6 +120,7 @@ struct Settings {
     quick: bool,
     data_dir: Option<PathBuf>,
     sabotage: Vec<Sabotage>,
+    waiters: u64,
 }
 
 impl Settings {
@@ -117,6 +133,7 @@ impl Settings {
             quick,
             data_dir: args.data_dir.clone(),
             sabotage: args.sabotage.clone(),
+            waiters: args.waiters,
         }
     }
 
@@ -163,8 +180,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
             .worker_threads(cores.client.len())
             .enable_all()
             .build()?
-            .block_on(async { tokio::spawn(measure(args, cores)).await })
-            .map_err(BenchError::part("the benchmark"))?
+            .block_on(measure(args, cores))
     });
     measured
         .await
@@ -181,11 +197,28 @@ async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {
     }
     let wanted = |what| args.what == What::All || args.what == what;
     if wanted(What::Flow) {
-        finish(
-            &mut outcome,
-            flow::run(&settings, &cores, &progress).await?,
-            &args,
-        )?;
+        let section = flow::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Latency) {
+        let section = latency::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Overload) {
+        let section = overload::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Fairness) {
+        let section = overload::fairness(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Waiters) {
+        let section = waiters::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    let faults = outcome.sections.iter().flat_map(|section| &section.faults);
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(BenchError::Wrong(fault.clone()));
     }
     let missed: usize = outcome.sections.iter().map(Section::missed).sum();
     if args.strict && missed > 0 {

@@ -48,6 +48,8 @@ pub struct Section {
     pub slices: Vec<RawSlice>,
     /// What a reader must know besides.
     pub notes: Vec<String>,
+    /// What shows that the measurement itself is not to be trusted.
+    pub faults: Vec<String>,
     /// The text's rows.
     #[serde(skip)]
     pub table: Table,
@@ -237,6 +239,10 @@ impl Section {
         for note in &self.notes {
             out.push('\n');
             wrap(&mut out, note);
+        }
+        for fault in &self.faults {
+            out.push('\n');
+            wrap(&mut out, &format!("NOT TO BE TRUSTED: {fault}"));
         }
         out
     }

@@ -3,17 +3,21 @@
 use countersign_proto::signing::sha256;
 use countersign_proto::v1::admin_service_client::AdminServiceClient;
 use countersign_proto::v1::{
-    CreateApiKeyRequest, CreateTenantRequest, PushRegistration, Role, TenantPolicy,
+    CreateApiKeyRequest, CreateTenantRequest, ImportDevicesRequest, ImportedDevice, KeyAlgorithm,
+    KeyProtection, Platform, PushRegistration, Role, TenantPolicy,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::metadata::{Ascii, MetadataValue};
 use uuid::Uuid;
 
+use super::stage::Broker;
 use super::{BenchError, ORGANISATION};
-use crate::fleet::{Connections, Idp, LightPhone, Population, enroll_by_ticket};
+use crate::fleet::{Connections, LightPhone, Population};
 
-/// Enrolments in flight.
-const AT_ONCE: usize = 64;
+/// Phones per call.
+const BATCH: u64 = 200;
+/// Calls in flight.
+const AT_ONCE: usize = 4;
 
 /// A user with a phone.
 #[derive(Debug)]
@@ -102,28 +106,54 @@ pub(super) async fn make_organisation(
     })
 }
 
-/// Registers the phones of `indexes` with the broker, one by one; `push` makes
-/// the registration of each.
-pub(super) async fn enroll(
-    idp: &Idp,
-    connections: &Connections,
+/// Registers the phones of `indexes` with the broker; `push` makes the push
+/// registration of each.
+pub(super) async fn import(
+    broker: &Broker,
+    organisation: &Organisation,
     population: &Population,
     indexes: std::ops::Range<u64>,
     push: impl Fn() -> Result<Option<PushRegistration>, BenchError>,
 ) -> Result<Vec<Person>, BenchError> {
-    let enrolments = stream::iter(indexes).map(|index| {
-        let push = push();
+    let mut from = indexes.start;
+    let batches = std::iter::from_fn(|| {
+        let to = indexes.end.min(from + BATCH);
+        (from < to).then(|| std::mem::replace(&mut from, to)..to)
+    });
+    let imports = stream::iter(batches).map(|batch| {
+        let pushes: Result<Vec<_>, _> = batch.clone().map(|_| push()).collect();
         async move {
-            let push = push?;
-            let token = push.as_ref().map(|push| push.token.clone());
-            let channel = connections.pick(index);
-            let enrolled = enroll_by_ticket(idp, channel, population, index, push).await?;
-            Ok::<_, BenchError>(Person {
+            let pushes = pushes?;
+            let devices = batch.clone().zip(&pushes).map(|(index, push)| ImportedDevice {
+                user_id: population.user_id(index),
+                key_algorithm: KeyAlgorithm::Ed25519.into(),
+                public_key: population.key(index).public_bytes().into(),
+                key_protection: KeyProtection::Software.into(),
+                platform: Platform::Android.into(),
+                display_name: "Benchmark phone".to_owned(),
+                language: "en".to_owned(),
+                app_version: env!("CARGO_PKG_VERSION").to_owned(),
+                push: push.clone(),
+                ..ImportedDevice::default()
+            });
+            let request = ImportDevicesRequest {
+                tenant_id: organisation.tenant_id.clone(),
+                devices: devices.collect(),
+            };
+            let imported = AdminServiceClient::new(broker.connections.pick(batch.start / BATCH))
+                .import_devices(authorized(&broker.admin_key, request)?)
+                .await
+                .map_err(BenchError::call("ImportDevices"))?
+                .into_inner();
+            let ids = imported.device_ids.into_iter();
+            let people = batch.zip(ids).zip(pushes).map(|((index, id), push)| Person {
                 index,
-                phone: population.phone(index, enrolled.device_id),
-                token: token.unwrap_or_default(),
-            })
+                phone: population.phone(index, id),
+                token: push.map(|push| push.token).unwrap_or_default(),
+            });
+            Ok::<_, BenchError>(people.collect::<Vec<_>>())
         }
     });
-    enrolments.buffered(AT_ONCE).try_collect().await
+    let people: Vec<Vec<Person>> = imports.buffered(AT_ONCE).try_collect().await?;
+    Ok(people.into_iter().flatten().collect())
 }

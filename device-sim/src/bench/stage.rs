@@ -29,7 +29,9 @@ pub(super) struct BrokerOptions {
     pub(super) batch_commands: Option<usize>,
     /// Signatures verified in vain per decision.
     pub(super) extra_verify: u64,
-    /// Further configuration.
+    /// Lines of `[limits]`.
+    pub(super) limits: String,
+    /// Further tables of the configuration.
     pub(super) config: String,
 }
 
@@ -68,7 +70,12 @@ impl Broker {
     ) -> Result<Self, BenchError> {
         let data_dir = directory.path().join("broker");
         let config = directory.path().join("more.toml");
-        std::fs::write(&config, &options.config)?;
+        // Nothing else differs from a broker in production.
+        let text = format!(
+            "[limits]\nallow_device_import = true\n{}\n{}",
+            options.limits, options.config
+        );
+        std::fs::write(&config, text)?;
         let mut arguments = vec![
             "broker".to_owned(),
             format!("--data-dir={}", data_dir.display()),

@@ -15,7 +15,7 @@ use super::plot::{STYLE, escape};
 use super::quantity::{bytes, micros, number, percent};
 
 /// Columns of the command to repeat the run.
-const COMMAND_WIDTH: usize = 96;
+const COMMAND_WIDTH: usize = 80;
 /// Whatever else might be smuggled in, the browser fetches and runs nothing.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";

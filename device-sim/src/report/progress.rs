@@ -16,8 +16,11 @@ use super::quantity::{clock, count, micros};
 const PLAIN_EVERY: u64 = 10;
 /// Columns where the terminal doesn't tell.
 const WIDTH: usize = 80;
-/// The widest bar.
-const BAR: usize = 30;
+/// The bar is as wide as this, twice or three times it: it shall not jump with
+/// every digit beside it.
+const BAR: usize = 8;
+/// How often at most.
+const BARS: usize = 3;
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +54,8 @@ impl Line {
         };
         let mut parts = vec![time];
         if self.errors > 0 {
-            parts.push(format!("{} errors", count(self.errors)));
+            let s = if self.errors == 1 { "" } else { "s" };
+            parts.push(format!("{} error{s}", count(self.errors)));
         }
         let last = &self.last;
         parts.push(format!(
@@ -77,9 +81,9 @@ impl Line {
         if !phase.is_empty() && columns(&line) + columns(&phase) + 2 <= width {
             line = format!("{phase}  {line}");
         }
-        let room = width.saturating_sub(columns(&line) + 1).min(BAR);
-        if self.total_seconds > 0 && room >= 8 {
-            line = format!("{} {line}", self.bar(room));
+        let bars = (width.saturating_sub(columns(&line) + 1) / BAR).min(BARS);
+        if self.total_seconds > 0 && bars > 0 {
+            line = format!("{} {line}", self.bar(bars * BAR));
         }
         cut(&line, width)
     }
@@ -95,7 +99,7 @@ impl Line {
     }
 }
 
-/// Where progress is shown. Dropping it leaves the terminal on a new line.
+/// Where progress is shown. Dropping it removes the line.
 pub struct Progress {
     terminal: bool,
     drawn: bool,
@@ -201,14 +205,16 @@ mod tests {
         assert_eq!(line.render(40), "0:45/2:00  17 errors  1987/2000 done/s");
         assert_eq!(
             line.render(80),
-            "███▊░░░░░░ 0:45/2:00  17 errors  1987/2000 done/s  p99 8.43 ms  12 345 in flight"
+            "███░░░░░ 0:45/2:00  17 errors  1987/2000 done/s  p99 8.43 ms  12 345 in flight"
         );
         assert_eq!(
             line.render(120),
-            "███████████▎░░░░░░░░░░░░░░░░░░ 0:45/2:00  17 errors  1987/2000 done/s  p99 8.43 ms  12 345 in flight"
+            "█████████░░░░░░░░░░░░░░░ 0:45/2:00  17 errors  1987/2000 done/s  p99 8.43 ms  12 345 in flight"
         );
         for width in 0..200 {
-            assert!(columns(&line.render(width)) <= width, "{width}");
+            let text = line.render(width);
+            assert!(columns(&text) <= width, "{width}");
+            assert!(width < 9 || !text.contains('…'), "{text}");
         }
     }
 
@@ -219,8 +225,11 @@ mod tests {
         line.last.in_flight = 3;
         assert_eq!(
             line.render(80),
-            "█████████▊░░░░░░░░░░░░░░░░ 0:45/2:00  1987/2000 done/s  p99 8.43 ms  3 in flight"
+            "█████████░░░░░░░░░░░░░░░ 0:45/2:00  1987/2000 done/s  p99 8.43 ms  3 in flight"
         );
+        line.errors = 1;
+        assert!(line.render(80).contains("0:45/2:00  1 error  "));
+        line.errors = 0;
         line.phase = "warming up".to_owned();
         assert!(line.render(80).contains(" warming up  0:45/2:00"));
         line.total_seconds = 0;

@@ -24,6 +24,8 @@ const MOST_ERRORS: usize = 200;
 const LONGEST_EXAMPLE: usize = 500;
 /// The reason under which surplus kinds of errors are counted.
 const OTHER_REASONS: &str = "(other reasons)";
+/// The call under which surplus calls are counted.
+const OTHER_CALLS: &str = "(other calls)";
 /// Name of the step that spans the whole flow.
 pub const FLOW: &str = "flow";
 
@@ -63,7 +65,7 @@ impl Steps {
         };
         Recorder {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            errors: Mutex::new(BTreeMap::new()),
+            errors: Mutex::new(Vec::new()),
             closed: Mutex::new(BTreeMap::new()),
             steps: self.0,
             flow,
@@ -81,7 +83,7 @@ pub struct Recorder {
     steps: Vec<(String, String)>,
     flow: StepId,
     shards: Vec<Mutex<Shard>>,
-    errors: Mutex<BTreeMap<(String, String), ErrorRow>>,
+    errors: Mutex<Vec<ErrorRow>>,
     closed: Mutex<BTreeMap<u64, Point>>,
 }
 
@@ -198,22 +200,35 @@ impl Recorder {
     /// `example` is its message in full, kept of the first only.
     pub fn error(&self, at: Duration, call: &str, reason: &str, example: &str) {
         let mut errors = self.errors.lock();
-        let mut key = (call.to_owned(), reason.to_owned());
-        if errors.len() >= MOST_ERRORS && !errors.contains_key(&key) {
-            key.1 = OTHER_REASONS.to_owned();
-            if errors.len() >= MOST_ERRORS * 2 && !errors.contains_key(&key) {
-                key.0 = String::new();
-            }
+        // Few kinds occur, and under overload often: looking for one takes no
+        // memory.
+        let known = |errors: &[ErrorRow], call: &str, reason: &str| {
+            let same = |row: &ErrorRow| row.call == call && row.reason == reason;
+            errors.iter().position(same)
+        };
+        let (mut call, mut reason) = (call, reason);
+        let mut place = known(&errors, call, reason);
+        if place.is_none() && errors.len() >= MOST_ERRORS {
+            reason = OTHER_REASONS;
+            place = known(&errors, call, reason);
         }
-        let row = errors
-            .entry(key)
-            .or_insert_with_key(|(call, reason)| ErrorRow {
-                call: call.clone(),
-                reason: reason.clone(),
+        if place.is_none() && errors.len() >= MOST_ERRORS * 2 {
+            call = OTHER_CALLS;
+            place = known(&errors, call, reason);
+        }
+        let place = place.unwrap_or_else(|| {
+            errors.push(ErrorRow {
+                call: call.to_owned(),
+                reason: reason.to_owned(),
                 count: 0,
                 first_at_seconds: at.as_secs(),
                 example: example.chars().take(LONGEST_EXAMPLE).collect(),
             });
+            errors.len() - 1
+        });
+        let Some(row) = errors.get_mut(place) else {
+            return;
+        };
         row.count += 1;
         row.first_at_seconds = row.first_at_seconds.min(at.as_secs());
     }
@@ -243,7 +258,7 @@ impl Recorder {
     /// How many errors so far.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        self.errors.lock().values().map(|row| row.count).sum()
+        self.errors.lock().iter().map(|row| row.count).sum()
     }
 
     /// Everything recorded so far.
@@ -265,8 +280,11 @@ impl Recorder {
                 *outcomes.entry(outcome.clone()).or_default() += count;
             }
         }
-        let mut errors: Vec<ErrorRow> = self.errors.lock().values().cloned().collect();
-        errors.sort_by_key(|row| std::cmp::Reverse(row.count));
+        let mut errors: Vec<ErrorRow> = self.errors.lock().clone();
+        errors.sort_by(|a, b| {
+            let names = |row: &ErrorRow| (row.call.clone(), row.reason.clone());
+            b.count.cmp(&a.count).then_with(|| names(a).cmp(&names(b)))
+        });
         Recorded {
             steps: self
                 .steps

@@ -3,8 +3,8 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -13,7 +13,10 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use countersign_proto::signing::{DEVICE_PROOF_METADATA, sha256};
 use http_body_util::{BodyExt as _, Full, Limited};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{Sleep, sleep},
+};
 use tonic::{
     Code, Status,
     body::Body,
@@ -140,28 +143,63 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let gate = self.gate.clone();
+        let path = request.uri().path();
+        let own = (!waits(path)).then_some(self.gate.limits.request_timeout);
+        let limit = own.into_iter().chain(deadline(request.headers())).min();
+        let mut place = None;
+        if demand(path) == Some(Demand::Open) {
+            match self.gate.strangers.clone().try_acquire_owned() {
+                Ok(free) => place = Some((free, self.gate.broker.stopping())),
+                Err(_) => {
+                    let refusal = status(BrokerError::Overloaded).into_http();
+                    return Box::pin(std::future::ready(Ok(refusal)));
+                }
+            }
+        }
+        // On its own: what is needed to let a call in is given back before the
+        // call begins, which may wait for minutes.
+        let admitted = Box::pin(self.gate.clone().admit(request));
         Box::pin(async move {
-            let own = (!waits(request.uri().path())).then_some(gate.limits.request_timeout);
-            let limit = own.into_iter().chain(deadline(request.headers())).min();
-            let stranger = demand(request.uri().path()) == Some(Demand::Open);
-            let place = match stranger.then(|| gate.strangers.clone().try_acquire_owned()) {
-                None => None,
-                Some(Ok(place)) => Some(place),
-                Some(Err(_)) => return Ok(status(BrokerError::Overloaded).into_http()),
-            };
-            let call = async {
-                match gate.admit(request).await {
+            let mut call = pin!(async move {
+                match admitted.await {
                     Ok(request) => inner.call(request).await,
                     Err(status) => Ok(status.into_http()),
                 }
-            };
-            let response = within(limit, call).await?;
+            });
+            let mut end = limit.map(End::Not);
+            let response = poll_fn(|cx| match call.as_mut().poll(cx) {
+                Poll::Pending => match &mut end {
+                    Some(end) => end.poll(cx).map(|()| Ok(too_long().into_http())),
+                    None => Poll::Pending,
+                },
+                response => response,
+            })
+            .await?;
             Ok(match place {
                 None => response,
-                Some(place) => guest::bounded(response, place, gate.broker.stopping()),
+                Some((place, stopping)) => guest::bounded(response, place, stopping),
             })
         })
+    }
+}
+
+/// The end of a call that takes too long.
+enum End {
+    /// Not to be waited for yet; then after this time.
+    Not(Duration),
+    /// Being waited for.
+    Near(Pin<Box<Sleep>>),
+}
+
+impl End {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Not(after) = self {
+            *self = Self::Near(Box::pin(sleep(*after)));
+        }
+        match self {
+            Self::Not(_) => Poll::Pending,
+            Self::Near(end) => end.as_mut().poll(cx),
+        }
     }
 }
 
@@ -186,37 +224,19 @@ pub(super) fn deadline(headers: &http::HeaderMap) -> Option<Duration> {
     Some(timeout.saturating_sub(Duration::from_millis(2)))
 }
 
-/// Ends a call that takes too long.
-async fn within(
-    limit: Option<Duration>,
-    call: impl Future<Output = Result<Response, Infallible>>,
-) -> Result<Response, Infallible> {
-    let Some(limit) = limit else {
-        return call.await;
-    };
-    match tokio::time::timeout(limit, call).await {
-        Ok(response) => response,
-        Err(_) => Ok(too_long().into_http()),
-    }
-}
-
 pub(super) fn too_long() -> Status {
     let message = "the call took too long".to_owned();
     build(Code::DeadlineExceeded, message, info("TIMED_OUT", []))
 }
 
 impl Authenticate {
-    async fn admit(&self, mut request: Request) -> Result<Request, Status> {
-        let path = request.uri().path().to_owned();
-        let address = request
-            .extensions()
-            .get::<ConnectionInfo>()
-            .map(|info| info.peer_address.ip().to_string())
-            .unwrap_or_default();
-        request
-            .extensions_mut()
-            .insert(PeerAddress(address.clone()));
-        match demand(&path) {
+    async fn admit(self, mut request: Request) -> Result<Request, Status> {
+        let address = |request: &Request| {
+            let info = request.extensions().get::<ConnectionInfo>();
+            info.map(|info| info.peer_address.ip().to_string())
+                .unwrap_or_default()
+        };
+        match demand(request.uri().path()) {
             None => {
                 let message = "there is no such method".to_owned();
                 return Err(build(
@@ -226,13 +246,16 @@ impl Authenticate {
                 ));
             }
             Some(Demand::Open) => return Ok(request),
-            Some(Demand::Self_) => {}
+            Some(Demand::Self_) => {
+                let address = PeerAddress(address(&request));
+                request.extensions_mut().insert(address);
+            }
             Some(Demand::Idp) => {
                 let key = self.key(request.headers(), Role::Idp).await?;
                 let tenant = key.tenant.ok_or_else(unauthenticated)?;
                 let by = By {
                     actor: Actor::ApiKey(key.id.clone()),
-                    address,
+                    address: address(&request),
                 };
                 request.extensions_mut().insert(IdpCaller {
                     tenant,
@@ -244,14 +267,18 @@ impl Authenticate {
                 let key = self.key(request.headers(), Role::Admin).await?;
                 let by = By {
                     actor: Actor::ApiKey(key.id),
-                    address,
+                    address: address(&request),
                 };
                 request.extensions_mut().insert(AdminCaller {
                     scope: key.tenant,
                     by,
                 });
             }
-            Some(Demand::Device) => return self.admit_device(request, &path).await,
+            Some(Demand::Device) => {
+                let address = PeerAddress(address(&request));
+                request.extensions_mut().insert(address);
+                return self.admit_device(request).await;
+            }
         }
         let (request, _) = self.whole(request).await?;
         Ok(request)
@@ -275,20 +302,21 @@ impl Authenticate {
         Ok(key)
     }
 
-    async fn admit_device(&self, request: Request, path: &str) -> Result<Request, Status> {
-        let metadata = MetadataMap::from_headers(request.headers().clone());
+    async fn admit_device(&self, mut request: Request) -> Result<Request, Status> {
+        let metadata = MetadataMap::from_headers(std::mem::take(request.headers_mut()));
         let mut proofs = metadata.get_all_bin(DEVICE_PROOF_METADATA).iter();
         let proof = proofs
             .next()
             .filter(|_| proofs.next().is_none())
             .and_then(|value: &BinaryMetadataValue| value.to_bytes().ok())
             .ok_or_else(unauthenticated)?;
+        *request.headers_mut() = metadata.into_headers();
         let (mut request, bytes) = self.whole(request).await?;
         // The proof covers the message's bytes as sent.
         let digest = sha256(single_message(&bytes)?);
         let device = self
             .broker
-            .authenticate_device(&proof, path, &digest)
+            .authenticate_device(&proof, request.uri().path(), &digest)
             .await
             .map_err(status)?;
         request.extensions_mut().insert(device);

@@ -17,8 +17,9 @@ use crate::{
         body::timestamp,
         challenge::{Final, Reason, SignedBody},
         device::Device,
-        ids::ChallengeId,
+        ids::{ChallengeId, DeviceId},
         notice::Kept,
+        signing_key::Succession,
         text::Notice,
         time::Timestamp,
     },
@@ -79,10 +80,10 @@ fn withdrawal(challenge: ChallengeId, end: Option<(Final, Reason)>) -> v1::Withd
     }
 }
 
-/// An app that is open.
+/// An app that is open. Little of it is kept: there may be many.
 struct OpenApp {
     broker: Arc<Broker>,
-    device: Device,
+    device: DeviceId,
     subscription: Subscription,
     /// To be sent before anything else.
     ready: VecDeque<Event>,
@@ -99,46 +100,41 @@ impl Drop for OpenApp {
 
 impl OpenApp {
     /// What there is at the start.
-    async fn begin(&mut self) -> Result<(), BrokerError> {
+    async fn begin(&mut self, device: &Device) -> Result<(), BrokerError> {
         let successions = self.broker.successions();
         if !successions.is_empty() {
-            self.take(DeviceEvent::KeySuccession(Arc::new(successions)))
-                .await?;
+            self.ready.push_back(key_update(&successions));
         }
-        for signed in self.broker.list_pending(&self.device).await? {
-            self.take(DeviceEvent::Challenge(Arc::new(signed))).await?;
+        for signed in self.broker.list_pending(device).await? {
+            let signed = convert::signed_challenge(&signed);
+            self.ready.push_back(Event::Challenge(signed));
         }
-        for approval in &self.broker.recent_approvals(&self.device).await? {
+        for approval in &self.broker.recent_approvals(device).await? {
             let approval = recent_approval(approval);
             self.ready.push_back(Event::RecentApproval(approval));
         }
-        self.take(DeviceEvent::Notices).await?;
+        self.read_notices(device).await?;
         self.ready.push_back(Event::CaughtUp(v1::CaughtUp {
             server_time: Some(timestamp(self.broker.now())),
         }));
         Ok(())
     }
 
-    async fn take(&mut self, event: DeviceEvent) -> Result<(), BrokerError> {
-        let event = match event {
-            DeviceEvent::Challenge(signed) => Event::Challenge(convert::signed_challenge(&signed)),
-            DeviceEvent::Withdrawal { challenge, end } => {
-                Event::Withdrawal(withdrawal(challenge, end))
-            }
-            DeviceEvent::KeySuccession(successions) => Event::KeyUpdate(v1::KeyUpdate {
-                key_successions: convert::successions(&successions),
-            }),
-            DeviceEvent::Notices => {
-                let broker = &self.broker;
-                for kept in broker.notices(&self.device, self.last_notice).await? {
-                    self.last_notice = kept.number;
-                    self.ready.push_back(Event::Notice(notice(&kept)));
-                }
-                return Ok(());
-            }
-        };
-        self.ready.push_back(event);
+    async fn read_notices(&mut self, device: &Device) -> Result<(), BrokerError> {
+        for kept in self.broker.notices(device, self.last_notice).await? {
+            self.last_notice = kept.number;
+            self.ready.push_back(Event::Notice(notice(&kept)));
+        }
         Ok(())
+    }
+
+    /// There are notices to be read. None for a device that is gone: its stream
+    /// is being closed.
+    async fn take_notices(&mut self) -> Result<(), BrokerError> {
+        match self.broker.device(self.device).await? {
+            Some(device) => self.read_notices(&device).await,
+            None => Ok(()),
+        }
     }
 
     /// What is next; none when the stream is to end.
@@ -148,16 +144,33 @@ impl OpenApp {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
+            self.ready = VecDeque::new();
             let event = tokio::select! {
                 event = self.subscription.next() => event,
                 () = stopping.cancelled() => return Err(BrokerError::Unavailable),
             };
-            match event {
-                Some(event) => self.take(event).await?,
+            return Ok(Some(match event {
                 None => return Ok(None),
-            }
+                Some(DeviceEvent::Notices) => {
+                    Box::pin(self.take_notices()).await?;
+                    continue;
+                }
+                Some(DeviceEvent::Challenge(signed)) => {
+                    Event::Challenge(convert::signed_challenge(&signed))
+                }
+                Some(DeviceEvent::Withdrawal { challenge, end }) => {
+                    Event::Withdrawal(withdrawal(challenge, end))
+                }
+                Some(DeviceEvent::KeySuccession(successions)) => key_update(&successions),
+            }));
         }
     }
+}
+
+fn key_update(successions: &[Succession]) -> Event {
+    Event::KeyUpdate(v1::KeyUpdate {
+        key_successions: convert::successions(successions),
+    })
 }
 
 /// Opens the stream of `device`, which has the notices up to `last_notice`.
@@ -170,14 +183,14 @@ pub(super) async fn open(
     // between, at worst something comes twice.
     let subscription = broker.subscribe(&device).await.map_err(status)?;
     broker.metrics.subscribed(1);
-    let mut app = OpenApp {
+    let mut app = Box::new(OpenApp {
         broker: broker.clone(),
-        device,
+        device: device.id,
         subscription,
         ready: VecDeque::new(),
         last_notice,
-    };
-    app.begin().await.map_err(status)?;
+    });
+    app.begin(&device).await.map_err(status)?;
     let answers = stream::unfold(Some(app), |app| async {
         let mut app = app?;
         match app.next().await {

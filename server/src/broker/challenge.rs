@@ -441,19 +441,22 @@ impl Broker {
         tokio::pin!(end);
         let mut waiting = self.hub.challenges.wait_on(id);
         loop {
-            self.still_admits(caller).await?;
-            let shown = self.get_challenge(caller, id).await?;
+            // Looking takes more memory than waiting, so it has its own. It is
+            // given back, and with it the challenge, while nothing happens.
+            let shown = Box::pin(self.get_challenge(caller, id)).await?;
             let method = shown.challenge.method;
             if shown.challenge.outcome.is_some() || *known.get_or_insert(method) != method {
                 return Ok(shown);
             }
-            tokio::select! {
-                () = waiting.changed() => {}
-                () = &mut end => {
-                    self.still_admits(caller).await?;
-                    return self.get_challenge(caller, id).await;
-                }
-                () = self.hub.stopping.cancelled() => return Ok(shown),
+            drop(shown);
+            let ended = tokio::select! {
+                () = waiting.changed() => false,
+                () = &mut end => true,
+                () = self.hub.stopping.cancelled() => true,
+            };
+            self.still_admits(caller).await?;
+            if ended {
+                return Box::pin(self.get_challenge(caller, id)).await;
             }
         }
     }

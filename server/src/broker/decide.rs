@@ -8,7 +8,7 @@ use crate::{
         audit::{Actor, By},
         challenge::{Challenge, DeliveryState, Event, Final, Reason, SignedBody},
         device::{Device, PushRegistration},
-        ids::ChallengeId,
+        ids::{ChallengeId, DeviceId},
         notice::Kept,
         response::UnverifiedAnswer,
         signing_key::Succession,
@@ -200,6 +200,14 @@ impl Broker {
             Some(_) => Ok(subscription),
             None => Err(BrokerError::Unauthenticated),
         }
+    }
+
+    /// A registered device.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn device(&self, id: DeviceId) -> Result<Option<Device>, BrokerError> {
+        Ok(self.store.device(id).await?)
     }
 
     /// How the broker's keys follow from one another, oldest first.

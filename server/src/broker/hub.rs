@@ -2,13 +2,14 @@
 //! anything. Everything here is a wake-up; the truth is in the store.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    future::poll_fn,
     hash::{BuildHasher as _, Hash, RandomState},
     sync::Arc,
+    task::{Context, Poll, Waker},
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
@@ -41,9 +42,51 @@ impl<K: Hash + Eq, V> Sharded<K, V> {
     }
 }
 
+/// Somebody who waits in a topic. Smaller than a channel: there may be as many
+/// as callers.
+#[derive(Default)]
+struct Bell(Mutex<Rung>);
+
+#[derive(Default)]
+struct Rung {
+    /// Since it was last heard.
+    rung: bool,
+    waker: Option<Waker>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        let waker = {
+            let mut bell = self.0.lock();
+            bell.rung = true;
+            bell.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut bell = self.0.lock();
+        if std::mem::take(&mut bell.rung) {
+            return Poll::Ready(());
+        }
+        keep(&mut bell.waker, cx);
+        Poll::Pending
+    }
+}
+
+/// Remembers whom to wake.
+fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *waker = Some(cx.waker().clone()),
+    }
+}
+
 /// One topic per key, there only while somebody waits on it.
 pub(super) struct Topics<K> {
-    waiting: Arc<Sharded<K, watch::Sender<()>>>,
+    waiting: Arc<Sharded<K, Vec<Arc<Bell>>>>,
 }
 
 impl<K: Hash + Eq + Copy> Topics<K> {
@@ -55,14 +98,16 @@ impl<K: Hash + Eq + Copy> Topics<K> {
 
     /// Starts waiting. Whatever is told from now on is not missed.
     pub(super) fn wait_on(&self, key: K) -> Waiting<K> {
-        let receiver = self.waiting.with(&key, |map| {
+        let bell = Arc::<Bell>::default();
+        self.waiting.with(&key, |map| {
             map.entry(key)
-                .or_insert_with(|| watch::Sender::new(()))
-                .subscribe()
+                // Mostly one caller waits for one thing.
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push(bell.clone());
         });
         Waiting {
             key,
-            receiver,
+            bell,
             topics: self.waiting.clone(),
         }
     }
@@ -70,8 +115,8 @@ impl<K: Hash + Eq + Copy> Topics<K> {
     /// Wakes those who wait on `key`.
     pub(super) fn tell(&self, key: K) {
         self.waiting.with(&key, |map| {
-            if let Some(sender) = map.get(&key) {
-                sender.send_replace(());
+            for bell in map.get(&key).into_iter().flatten() {
+                bell.ring();
             }
         });
     }
@@ -79,8 +124,8 @@ impl<K: Hash + Eq + Copy> Topics<K> {
     /// Wakes everybody.
     pub(super) fn tell_all(&self) {
         for shard in &self.waiting.shards {
-            for sender in shard.lock().values() {
-                sender.send_replace(());
+            for bell in shard.lock().values().flatten() {
+                bell.ring();
             }
         }
     }
@@ -98,32 +143,25 @@ impl<K: Hash + Eq + Copy> Topics<K> {
 /// Somebody's place in a topic; given up when dropped.
 pub(super) struct Waiting<K: Hash + Eq + Copy> {
     key: K,
-    receiver: Option<watch::Receiver<()>>,
-    topics: Arc<Sharded<K, watch::Sender<()>>>,
+    bell: Arc<Bell>,
+    topics: Arc<Sharded<K, Vec<Arc<Bell>>>>,
 }
 
 impl<K: Hash + Eq + Copy> Waiting<K> {
     /// Ends when something was told since the last call, or since the start.
     pub(super) async fn changed(&mut self) {
-        if let Some(receiver) = &mut self.receiver
-            && receiver.changed().await.is_ok()
-        {
-            return;
-        }
-        std::future::pending().await
+        poll_fn(|cx| self.bell.poll_heard(cx)).await;
     }
 }
 
 impl<K: Hash + Eq + Copy> Drop for Waiting<K> {
     fn drop(&mut self) {
-        let receiver = self.receiver.take();
         self.topics.with(&self.key, |map| {
-            drop(receiver);
-            if map
-                .get(&self.key)
-                .is_some_and(|sender| sender.receiver_count() == 0)
-            {
-                map.remove(&self.key);
+            if let Some(bells) = map.get_mut(&self.key) {
+                bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
+                if bells.is_empty() {
+                    map.remove(&self.key);
+                }
             }
         });
     }
@@ -153,9 +191,53 @@ const MAX_STREAMS_PER_DEVICE: usize = 4;
 /// Events that may wait for a slow phone before its stream is closed.
 const STREAM_BUFFER: usize = 32;
 
+/// What a stream has still to send. Smaller than a channel, and mostly empty.
+#[derive(Default)]
+struct Letterbox(Mutex<Letters>);
+
+#[derive(Default)]
+struct Letters {
+    waiting: VecDeque<DeviceEvent>,
+    waker: Option<Waker>,
+    /// Nothing more will come.
+    closed: bool,
+}
+
+/// The broker's end of a stream; dropping it ends the stream after what waits.
 struct OpenStream {
     number: u64,
-    sender: mpsc::Sender<DeviceEvent>,
+    letterbox: Arc<Letterbox>,
+}
+
+impl OpenStream {
+    /// `false`: there is no room.
+    fn send(&self, event: &DeviceEvent) -> bool {
+        let waker = {
+            let mut letters = self.letterbox.0.lock();
+            if letters.waiting.len() >= STREAM_BUFFER {
+                return false;
+            }
+            letters.waiting.push_back(event.clone());
+            letters.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let waker = {
+            let mut letters = self.letterbox.0.lock();
+            letters.closed = true;
+            letters.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 /// The open `Subscribe` streams.
@@ -168,7 +250,7 @@ struct Streams {
 pub struct Subscription {
     device: DeviceId,
     number: u64,
-    receiver: mpsc::Receiver<DeviceEvent>,
+    letterbox: Arc<Letterbox>,
     hub: Arc<Hub>,
 }
 
@@ -176,7 +258,21 @@ impl Subscription {
     /// The next event; none when the stream is to end: the device is gone, or
     /// was too slow and must ask again for what is pending.
     pub async fn next(&mut self) -> Option<DeviceEvent> {
-        self.receiver.recv().await
+        poll_fn(|cx| {
+            let mut letters = self.letterbox.0.lock();
+            if let Some(event) = letters.waiting.pop_front() {
+                if letters.waiting.is_empty() {
+                    letters.waiting = VecDeque::new();
+                }
+                return Poll::Ready(Some(event));
+            }
+            if letters.closed {
+                return Poll::Ready(None);
+            }
+            keep(&mut letters.waker, cx);
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -224,18 +320,21 @@ impl Hub {
             .streams
             .next
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
+        let letterbox = Arc::<Letterbox>::default();
         self.streams.open.with(&device, |map| {
-            let streams = map.entry(device).or_default();
+            let streams = map.entry(device).or_insert_with(|| Vec::with_capacity(1));
             if streams.len() >= MAX_STREAMS_PER_DEVICE {
                 streams.remove(0);
             }
-            streams.push(OpenStream { number, sender });
+            streams.push(OpenStream {
+                number,
+                letterbox: letterbox.clone(),
+            });
         });
         Subscription {
             device,
             number,
-            receiver,
+            letterbox,
             hub: self.clone(),
         }
     }
@@ -252,7 +351,7 @@ impl Hub {
     pub(super) fn send(&self, device: DeviceId, event: &DeviceEvent) {
         self.streams.open.with(&device, |map| {
             if let Some(streams) = map.get_mut(&device) {
-                streams.retain(|stream| stream.sender.try_send(event.clone()).is_ok());
+                streams.retain(|stream| stream.send(event));
                 if streams.is_empty() {
                     map.remove(&device);
                 }
@@ -264,7 +363,7 @@ impl Hub {
     pub(super) fn send_all(&self, event: &DeviceEvent) {
         for shard in &self.streams.open.shards {
             shard.lock().retain(|_, streams| {
-                streams.retain(|stream| stream.sender.try_send(event.clone()).is_ok());
+                streams.retain(|stream| stream.send(event));
                 !streams.is_empty()
             });
         }

@@ -20,11 +20,13 @@ pub(crate) fn id() -> Result<IdRandom, BrokerError> {
 pub(crate) fn digits(digits: u8) -> Result<String, BrokerError> {
     let mut text = String::with_capacity(usize::from(digits));
     while text.len() < usize::from(digits) {
-        let [byte] = bytes::<1>()?;
-        // 250 is the largest multiple of ten in a byte: beyond it 0 to 5 would
-        // come up more often.
-        if byte < 250 {
-            text.push(char::from(b'0' + byte % 10));
+        // Several at a time: each draw is a call of the system.
+        for byte in bytes::<8>()? {
+            // 250 is the largest multiple of ten in a byte: beyond it 0 to 5
+            // would come up more often.
+            if byte < 250 && text.len() < usize::from(digits) {
+                text.push(char::from(b'0' + byte % 10));
+            }
         }
     }
     Ok(text)

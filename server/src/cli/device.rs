@@ -10,6 +10,7 @@ use super::{
     arguments::device::{DeviceAction, DeviceCommand},
     confirm::confirm,
     failure::Failure,
+    import,
     output::{Output, printable, table},
     policy::tenant_id,
     remote,
@@ -43,6 +44,7 @@ pub(super) async fn run(command: DeviceCommand, out: &Output) -> Result<(), Fail
                 out.raw(table(heading, &rows).as_bytes())?;
             }
         }
+        DeviceAction::Import { file } => import::run(client, tenant_id, &file, out).await?,
         DeviceAction::Remove { device_id, yes } => {
             confirm(
                 yes,

@@ -59,6 +59,12 @@ impl Failure {
         Self::new(Kind::Usage, message)
     }
 
+    /// The same, with what had been done before.
+    pub(super) fn after(mut self, done: &str) -> Self {
+        append(&mut self.message, format_args!("; {done}"));
+        self
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }

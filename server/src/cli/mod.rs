@@ -13,6 +13,7 @@ mod device;
 mod enroll;
 mod failure;
 mod generate;
+mod import;
 mod key;
 mod output;
 mod policy;

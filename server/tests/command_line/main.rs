@@ -12,6 +12,7 @@
 mod audit;
 mod enroll;
 mod failures;
+mod import;
 mod on_this_machine;
 mod operators;
 mod played;

@@ -16,15 +16,24 @@ pub(super) struct Real {
 
 impl Real {
     pub(super) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With further configuration, as variables.
+    pub(super) async fn start_with(further: &[(&str, &str)]) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let environment = [
+        let own = [
             ("COUNTERSIGN_DATA_DIR", data.to_str().unwrap()),
             ("COUNTERSIGN_GRPC__LISTEN", "127.0.0.1:0"),
             ("COUNTERSIGN_HTTP__LISTEN", "127.0.0.1:0"),
-        ]
-        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        ];
+        let environment: Vec<_> = own
+            .iter()
+            .chain(further)
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+            .collect();
         let config = || {
             Config::load(None, environment.clone())
                 .map_err(|faults| faults.to_string())

@@ -7,15 +7,23 @@ use countersign_proto::v1::{
     self, ListPendingChallengesRequest, ListPendingChallengesResponse, RespondRequest,
     RespondResponse,
 };
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::state::Ideal;
-use crate::phone::method::LIST_PENDING_CHALLENGES;
+use crate::phone::method::{LIST_PENDING_CHALLENGES, SUBSCRIBE};
 
 fn absent<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("not part of the flow"))
+}
+
+fn proof<T>(request: &Request<T>) -> Result<bytes::Bytes, Status> {
+    request
+        .metadata()
+        .get_bin(DEVICE_PROOF_METADATA)
+        .and_then(|proof| proof.to_bytes().ok())
+        .ok_or_else(|| Status::unauthenticated("the device is not proven"))
 }
 
 #[tonic::async_trait]
@@ -24,11 +32,7 @@ impl v1::device_service_server::DeviceService for Ideal {
         &self,
         request: Request<ListPendingChallengesRequest>,
     ) -> Result<Response<ListPendingChallengesResponse>, Status> {
-        let proof = request
-            .metadata()
-            .get_bin(DEVICE_PROOF_METADATA)
-            .and_then(|proof| proof.to_bytes().ok())
-            .ok_or_else(|| Status::unauthenticated("the device is not proven"))?;
+        let proof = proof(&request)?;
         // Of a few bytes, and always the same ones: what was sent.
         let message = request.get_ref().encode_to_vec();
         let device = self.proven(&proof, LIST_PENDING_CHALLENGES, &message)?;
@@ -67,9 +71,16 @@ impl v1::device_service_server::DeviceService for Ideal {
 
     async fn subscribe(
         &self,
-        _: Request<v1::SubscribeRequest>,
+        request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        absent()
+        let proof = proof(&request)?;
+        let message = request.get_ref().encode_to_vec();
+        self.proven(&proof, SUBSCRIBE, &message)?;
+        // No more than a stream that is held open.
+        let event = v1::subscribe_response::Event::CaughtUp(v1::CaughtUp { server_time: None });
+        let caught_up = v1::SubscribeResponse { event: Some(event) };
+        let held = stream::iter([Ok(caught_up)]).chain(stream::pending());
+        Ok(Response::new(Box::pin(held)))
     }
 
     async fn acknowledge_challenge(

@@ -213,6 +213,8 @@ fn grid(svg: &mut String, plot: &Lines, frame: &Frame) {
         );
         let text = (plot.x.format)(*tick);
         let half = columns(&text) as f64 * CHARACTER / 2.0;
+        // The last one stays within the drawing.
+        let x = x.min(WIDTH - half - 2.0);
         if x - half >= free {
             push(
                 svg,

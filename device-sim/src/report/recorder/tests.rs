@@ -139,6 +139,22 @@ fn reasons_that_never_repeat_do_not_fill_the_memory() {
 }
 
 #[test]
+fn calls_that_never_repeat_do_not_fill_it_either() {
+    let (recorder, _) = recorder();
+    for n in 0..2_000 {
+        recorder.error(ms(9_000 - n), &format!("/{n}"), "NOT_FOUND", "");
+    }
+    let errors = recorder.finish().errors;
+    assert_eq!(errors.len(), MOST_ERRORS * 2 + 1);
+    assert_eq!(errors.iter().map(|row| row.count).sum::<u64>(), 2_000);
+    assert_eq!(
+        (errors[0].call.as_str(), errors[0].first_at_seconds),
+        (OTHER_CALLS, 7)
+    );
+    assert_eq!(recorder.errors(), 2_000);
+}
+
+#[test]
 fn a_time_beyond_the_histogram_keeps_its_maximum() {
     let latency = Latency::of([0, 5, 7_200_000_000]);
     assert_eq!((latency.min_us, latency.max_us), (0, 7_200_000_000));

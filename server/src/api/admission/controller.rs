@@ -12,6 +12,9 @@
 //! * **cut**, on those tenants only that ask for much while another asks for
 //!   little: who asks for little should not feel the others' queue at all, so
 //!   that the delay aimed at is a twentieth. May be below one call in flight.
+//!   A delay so small may have other causes (another process, a slow machine)
+//!   that no cut can cure: it is in force only for a while after more came than
+//!   could be done, and then tried without.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -25,6 +28,15 @@ const KEEP: f64 = 0.8;
 /// Part of the delay aimed at that somebody quiet may feel: 250 µs of 5 ms, a
 /// fifth of a call that is made durable in a millisecond or two.
 const PROTECTED: u64 = 20;
+
+/// How long the cut is in force at first, and at most, when more comes than can
+/// be done each time it is tried without: such a trial takes two or three
+/// intervals, under one in a hundred of what the quiet ones ask for.
+const FIRST_SPAN_US: u64 = 5_000_000;
+const LONGEST_SPAN_US: u64 = 60_000_000;
+
+/// A trial has succeeded after so long.
+const TRIAL_US: u64 = 2_000_000;
 
 /// Below this many calls per interval on average, a tenant has gone.
 const GONE: f64 = 0.01;
@@ -44,7 +56,7 @@ const LEAST_CUT: f64 = 0.01;
 const MARGIN: f64 = 64.0;
 
 /// Where the limits begin, before anything is known.
-const FIRST_LIMIT: f64 = 128.0;
+const FIRST_LIMIT: f64 = 256.0;
 const FIRST_CUT: f64 = 8.0;
 
 /// While there is time enough, one call in so many measures the delay.
@@ -134,6 +146,9 @@ pub(super) struct Controller<A> {
     loud: u32,
     /// Whether somebody quiet is to be protected.
     protecting: bool,
+    /// How long the cut is in force, and until when it is.
+    span_us: u64,
+    cut_until_us: u64,
     interval_start_us: u64,
     delay_sum_us: u64,
     delays: u32,
@@ -165,6 +180,8 @@ impl<A: Account> Controller<A> {
             usages: HashMap::new(),
             loud: 0,
             protecting: false,
+            span_us: FIRST_SPAN_US,
+            cut_until_us: 0,
             interval_start_us: 0,
             delay_sum_us: 0,
             delays: 0,
@@ -193,9 +210,9 @@ impl<A: Account> Controller<A> {
         usage.offered.now += 1.0;
         let own = f64::from(usage.in_flight);
         let all = f64::from(self.in_flight);
-        let in_share = own < limit / accounts && all < 2.0 * limit + MARGIN;
-        let few = usage.quiet && own < FEW && all < 2.0 * limit;
-        let mut verdict = if in_share || few || all < limit {
+        let few = usage.quiet && own < FEW;
+        let in_share = (few || own < limit / accounts) && all < 2.0 * limit + MARGIN;
+        let mut verdict = if in_share || all < limit {
             Verdict::Admitted { behind: false }
         } else {
             self.limited = true;
@@ -272,12 +289,13 @@ impl<A: Account> Controller<A> {
             return;
         }
         self.interval_start_us = now_us;
-        self.move_limits();
+        self.move_limits(now_us);
         self.delay_sum_us = 0;
         self.delays = 0;
         self.limited = false;
         self.cut_down = false;
         self.weigh(i32::try_from(elapsed).unwrap_or(i32::MAX));
+        self.protecting &= now_us < self.cut_until_us;
         if self.refused > 0 && now_us.saturating_sub(self.last_refusal_us) >= CALM_US {
             self.notice = Some(Notice::Ended {
                 refused: self.refused,
@@ -286,7 +304,7 @@ impl<A: Account> Controller<A> {
         }
     }
 
-    fn move_limits(&mut self) {
+    fn move_limits(&mut self, now_us: u64) {
         if self.delays == 0 {
             // Nothing was let in, or too little to tell.
             return;
@@ -295,9 +313,20 @@ impl<A: Account> Controller<A> {
         let delay = self.delay_sum_us / u64::from(self.delays);
         let target = self.settings.target_us;
         let shared = target / PROTECTED;
+        if (self.limited || delay > target) && now_us >= self.cut_until_us {
+            let failed = now_us.saturating_sub(self.cut_until_us) < TRIAL_US;
+            self.span_us = if failed {
+                self.span_us.saturating_mul(2).min(LONGEST_SPAN_US)
+            } else {
+                FIRST_SPAN_US
+            };
+            self.cut_until_us = now_us.saturating_add(self.span_us);
+        }
         self.pressed = self.limited || self.cut_down || delay > shared;
         if delay > target {
-            self.limit = (self.limit * 0.9).max(LEAST_LIMIT);
+            // In step with the excess: the delay follows the limit.
+            let step = (whole(target) / whole(delay)).clamp(0.5, 0.95);
+            self.limit = (self.limit * step).max(LEAST_LIMIT);
         } else if self.limited && delay < target / 2 {
             self.limit = self.limit * 1.1 + 1.0;
         }
@@ -333,6 +362,10 @@ impl<A: Account> Controller<A> {
             }
         }
     }
+}
+
+fn whole(us: u64) -> f64 {
+    f64::from(u32::try_from(us).unwrap_or(u32::MAX))
 }
 
 /// At least one, as a divisor.

@@ -111,7 +111,11 @@ struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shared.controller.lock().leave(self.account);
+        let mut controller = self.shared.controller.lock();
+        controller.leave(self.account);
+        let (limit, in_flight) = (controller.limit(), controller.in_flight());
+        drop(controller);
+        self.shared.metrics.admission.limits(limit, in_flight);
     }
 }
 
@@ -302,12 +306,10 @@ async fn to_the_end_of_the_queue() {
     .await;
 }
 
+/// `UNAUTHENTICATED` is 16 (gRPC status codes).
 fn is_unauthenticated(response: &Response) -> bool {
-    let unauthenticated = tonic::Code::Unauthenticated as i32;
-    response
-        .headers()
-        .get("grpc-status")
-        .is_some_and(|code| code.as_bytes() == unauthenticated.to_string().as_bytes())
+    let status = response.headers().get("grpc-status");
+    status.is_some_and(|code| code == "16")
 }
 
 /// How a call goes on.
