@@ -187,6 +187,20 @@ impl Flow {
             let wrong = (*told != outcome).then(|| format!("{}, the phone has {told:?}", shown()));
             verified.outcomes.look(wrong);
         }
+        if let DecisionReason::Unreachable
+        | DecisionReason::LockedOut
+        | DecisionReason::Superseded
+        | DecisionReason::Policy = challenge.reason()
+        {
+            // Not what the user did: worth a word.
+            let reason = challenge.reason().as_str_name();
+            let reason = reason.trim_start_matches("DECISION_REASON_");
+            let roads = challenge.deliveries.iter();
+            let roads: Vec<_> = roads.map(|one| (one.gateway(), &one.reason)).collect();
+            let example = format!("{}: {roads:?}", challenge.challenge_id);
+            let recorder = &self.run.recorder;
+            recorder.error(self.run.now(), "decision", reason, &example);
+        }
         let (args, number) = (&self.run.args, self.arrival.number);
         let mut dice = Dice::new(args.seed, Purpose::Sample, number);
         if dice.unit() >= args.sample {
