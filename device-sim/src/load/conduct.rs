@@ -137,11 +137,12 @@ pub async fn measure(args: RunArgs, interrupt: Interrupt) -> Result<LoadReport, 
     let schedule = Schedule::new(plan);
     let codes = Codes::give(&run, schedule.clone()).await;
     run.codes.get_or_init(|| codes);
+    let armed = attackers::arm(&run).await;
     let http = run.args.http_address();
     let eye = BrokerEye::open(run.args.broker_pid, http.as_deref()).await;
     let started = now_in_words();
     run.started.get_or_init(Instant::now);
-    let attack = tokio::spawn(attackers::attack(Arc::clone(&run)));
+    let attack = tokio::spawn(attackers::attack(Arc::clone(&run), armed));
     let over = CancellationToken::new();
     let ticks = tokio::spawn(tick(Arc::clone(&run), eye, over.clone()));
     pace(&run, schedule).await;

@@ -23,8 +23,11 @@ use crate::load::tenant::{CALL_TIMEOUT, Tenant, timed};
 /// The challenge of each victim whose code is being guessed.
 type Open = Arc<Mutex<HashMap<Who, String>>>;
 
-pub(super) async fn run(run: Arc<Run>, rate: f64) {
-    let mut apps = HashMap::new();
+/// The victims, and the apps that were set up for them.
+pub(in crate::load) type Armed = HashMap<Who, AuthenticatorApp>;
+
+pub(super) async fn arm(run: &Run) -> Armed {
+    let mut apps = Armed::new();
     for who in run.victims_of(Model::Guesser) {
         let Some(tenant) = run.tenants.get(who.0) else {
             continue;
@@ -34,8 +37,13 @@ pub(super) async fn run(run: Arc<Run>, rate: f64) {
             Err(status) => run.failed_call("AddTotp", &status),
         }
     }
-    let victims: Arc<[Who]> = apps.keys().copied().collect();
-    let apps = Arc::new(apps);
+    apps
+}
+
+pub(super) async fn run(run: Arc<Run>, apps: Arc<Armed>, rate: f64) {
+    let mut victims: Vec<Who> = apps.keys().copied().collect();
+    victims.sort_unstable();
+    let victims: Arc<[Who]> = victims.into();
     let open: Open = Arc::default();
     at_a_rate(&run, rate, |number| {
         let (run, victims) = (Arc::clone(&run), Arc::clone(&victims));

@@ -5,7 +5,7 @@ mod bomber;
 mod guesser;
 mod replayer;
 
-pub(super) use guesser::add_app;
+pub(super) use guesser::{Armed, add_app};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -183,8 +183,18 @@ impl Run {
     }
 }
 
+/// What attackers need before a run: the victims whose codes are guessed have
+/// an authenticator app.
+pub(super) async fn arm(run: &Run) -> Armed {
+    match &run.args.attackers {
+        Some(attacks) if attacks.has(Model::Guesser) => guesser::arm(run).await,
+        _ => Armed::default(),
+    }
+}
+
 /// Lets the attackers loose until the run stops.
-pub(super) async fn attack(run: Arc<Run>) {
+pub(super) async fn attack(run: Arc<Run>, armed: Armed) {
+    let armed = Arc::new(armed);
     let Some(attacks) = run.args.attackers.clone() else {
         return;
     };
@@ -192,7 +202,7 @@ pub(super) async fn attack(run: Arc<Run>) {
     for (model, rate) in attacks.0 {
         match model {
             Model::Bomber => all.spawn(bomber::run(Arc::clone(&run), rate)),
-            Model::Guesser => all.spawn(guesser::run(Arc::clone(&run), rate)),
+            Model::Guesser => all.spawn(guesser::run(Arc::clone(&run), Arc::clone(&armed), rate)),
             Model::Replayer => all.spawn(replayer::run(Arc::clone(&run), rate)),
         };
     }

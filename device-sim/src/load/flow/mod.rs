@@ -97,11 +97,26 @@ impl Flow {
 
     async fn take_its_course(&self) -> Result<Decided, End> {
         let tenant = self.tenant()?;
+        let mut asked = None;
+        let result = self.ask_and_answer(tenant, &mut asked).await;
+        // What the broker had no time for is not left to the user.
+        if let (Err(_), Some(challenge_id), false) = (&result, asked, self.run.args.keep) {
+            self.call_off(tenant, challenge_id).await;
+        }
+        result
+    }
+
+    async fn ask_and_answer(
+        &self,
+        tenant: &Tenant,
+        asked: &mut Option<String>,
+    ) -> Result<Decided, End> {
         // Before the question, as an answer may be quicker than its caller.
         let inbox = self.inbox();
         let (challenge, lost) = self.create(tenant).await?;
         self.measure(self.run.measured.create, self.due + lost);
         tenant.learn_from(self.arrival.user, &challenge);
+        *asked = Some(challenge.challenge_id.clone());
         if challenge.state() != ChallengeState::Pending {
             return Ok(Decided {
                 challenge,
@@ -171,6 +186,20 @@ impl Flow {
         if let Some(told) = self.given.told.get() {
             let wrong = (*told != outcome).then(|| format!("{}, the phone has {told:?}", shown()));
             verified.outcomes.look(wrong);
+        }
+        if let DecisionReason::Unreachable
+        | DecisionReason::LockedOut
+        | DecisionReason::Superseded
+        | DecisionReason::Policy = challenge.reason()
+        {
+            // Not what the user did: worth a word.
+            let reason = challenge.reason().as_str_name();
+            let reason = reason.trim_start_matches("DECISION_REASON_");
+            let roads = challenge.deliveries.iter();
+            let roads: Vec<_> = roads.map(|one| (one.gateway(), &one.reason)).collect();
+            let example = format!("{}: {roads:?}", challenge.challenge_id);
+            let recorder = &self.run.recorder;
+            recorder.error(self.run.now(), "decision", reason, &example);
         }
         let (args, number) = (&self.run.args, self.arrival.number);
         let mut dice = Dice::new(args.seed, Purpose::Sample, number);

@@ -165,6 +165,15 @@ impl Flow {
         last.ok_or_else(missing)
     }
 
+    /// Nobody waits for the decision any more.
+    pub(super) async fn call_off(&self, tenant: &Tenant, challenge_id: String) {
+        let request = CancelChallengeRequest { challenge_id };
+        let request = timed(tenant.idp.authorized(request), CALL_TIMEOUT);
+        let mut client = tenant.idp.client(self.arrival.number);
+        // It may have been decided, or end by itself.
+        drop(client.cancel_challenge(request).await);
+    }
+
     /// The run is over.
     pub(super) async fn give_up(
         &self,
