@@ -546,13 +546,14 @@ fn main() {
             flows / took.as_secs_f64()
         );
         println!(
-            "per flow: {:.2} commands, {:.2} puts, {:.2} deletes, {:.0} bytes, {:.3} batches, {:.3} syncs",
+            "per flow: {:.2} commands, {:.2} puts, {:.2} deletes, {:.0} bytes, {:.3} batches, {:.3} syncs and {:.3} of the tree",
             per(before.commands, after.commands),
             per(before.puts, after.puts),
             per(before.deletes, after.deletes),
             per(before.bytes, after.bytes),
             per(before.batches, after.batches),
             per(before.syncs, after.syncs),
+            per(before.tree_syncs, after.tree_syncs),
         );
         let mut total = 0.0;
         for (name, nanos) in &used_after {

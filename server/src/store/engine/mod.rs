@@ -136,9 +136,10 @@ pub struct EngineStats {
     /// Batches answered.
     pub batches: u64,
     /// Syncs of the journal: at most one per batch, none for a batch that
-    /// changed nothing. Those of the tree, one for hundreds of changes, are not
-    /// counted.
+    /// changed nothing.
     pub syncs: u64,
+    /// Syncs of the tree: one for hundreds of changes, waited for by nobody.
+    pub tree_syncs: u64,
     /// Commands answered.
     pub commands: u64,
     /// Commands refused because the queue was full.
@@ -157,6 +158,7 @@ pub struct EngineStats {
 struct Counters {
     batches: AtomicU64,
     syncs: AtomicU64,
+    tree_syncs: AtomicU64,
     commands: AtomicU64,
     refused: AtomicU64,
     bytes: AtomicU64,
@@ -478,6 +480,7 @@ impl Engine {
         EngineStats {
             batches: counters.batches.load(Relaxed),
             syncs: counters.syncs.load(Relaxed),
+            tree_syncs: counters.tree_syncs.load(Relaxed),
             commands: counters.commands.load(Relaxed),
             refused: counters.refused.load(Relaxed),
             bytes: counters.bytes.load(Relaxed),

@@ -190,15 +190,17 @@ fn sink(
             }
             Ok(())
         })?;
-        settle(db, log)?;
+        settle(shared, db, log)?;
     }
     let number = load.number.to_be_bytes();
     guarded(|| db.insert(BATCH_KEY, number.as_slice()))?;
-    settle(db, log)
+    settle(shared, db, log)
 }
 
-fn settle(db: &Db, log: &File) -> Result<(), String> {
+fn settle(shared: &Shared, db: &Db, log: &File) -> Result<(), String> {
     guarded(|| db.flush())?;
     log.sync_data()
-        .map_err(|error| format!("cannot sync the log: {error}"))
+        .map_err(|error| format!("cannot sync the log: {error}"))?;
+    shared.counters.tree_syncs.fetch_add(1, Relaxed);
+    Ok(())
 }
