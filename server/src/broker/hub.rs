@@ -399,6 +399,60 @@ mod tests {
         assert_eq!(hub.challenges.len(), 0);
     }
 
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Alarm(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_once_by_each_thing_that_ends_the_wait() {
+        let hub = Hub::new();
+        let (alarm, other) = (Arc::<Alarm>::default(), Arc::<Alarm>::default());
+        let woken = |alarm: &Arc<Alarm>| alarm.0.load(std::sync::atomic::Ordering::Relaxed);
+        let (waker, other_waker) = (Waker::from(alarm.clone()), Waker::from(other.clone()));
+        let (mut cx, mut other_cx) = (
+            Context::from_waker(&waker),
+            Context::from_waker(&other_waker),
+        );
+
+        let (key, another) = (
+            ChallengeId::from_bytes([1; 16]),
+            ChallengeId::from_bytes([2; 16]),
+        );
+        let mut waiting = hub.challenges.wait_on(key);
+        let mut bystander = hub.challenges.wait_on(another);
+        {
+            let mut changed = std::pin::pin!(waiting.changed());
+            let mut unchanged = std::pin::pin!(bystander.changed());
+            assert!(changed.as_mut().poll(&mut cx).is_pending());
+            assert!(unchanged.as_mut().poll(&mut other_cx).is_pending());
+            hub.challenges.tell(key);
+            assert_eq!((woken(&alarm), woken(&other)), (1, 0));
+            assert!(changed.poll(&mut cx).is_ready());
+            assert!(unchanged.poll(&mut other_cx).is_pending());
+        }
+
+        let device = DeviceId::from_bytes([1; 16]);
+        let mut stream = hub.subscribe(device);
+        {
+            let mut next = std::pin::pin!(stream.next());
+            assert!(next.as_mut().poll(&mut cx).is_pending());
+            hub.send(device, &DeviceEvent::Notices);
+            assert_eq!(woken(&alarm), 2);
+            assert!(matches!(next.poll(&mut cx), Poll::Ready(Some(_))));
+        }
+        let mut next = std::pin::pin!(stream.next());
+        assert!(next.as_mut().poll(&mut cx).is_pending());
+        hub.close(device);
+        assert_eq!(woken(&alarm), 3);
+        assert!(matches!(next.poll(&mut cx), Poll::Ready(None)));
+    }
+
     #[tokio::test]
     async fn a_slow_phone_loses_its_stream_not_the_broker_its_memory() {
         let hub = Hub::new();
