@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::BenchError;
 use super::metrics::{self, Counts};
+use super::outcome::RawSlice;
 use super::process::Usage;
 use super::side::{Handset, Side};
+use super::stats::percentile;
 
 /// Failures in a slice beyond which the measurement is given up.
 const TOO_MANY: u64 = 100;
@@ -51,6 +53,22 @@ pub(super) struct Slice {
 impl Slice {
     pub(super) fn rate(&self) -> f64 {
         super::stats::ratio(self.flows as f64, self.wall.as_secs_f64())
+    }
+
+    /// For the report.
+    pub(super) fn raw(&mut self, side: &str, in_flight: usize) -> RawSlice {
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        RawSlice {
+            side: side.to_owned(),
+            load: in_flight as f64,
+            rate: self.rate(),
+            cpu_per_flow: self.cpu_per_flow(),
+            server_share: self.server_share(),
+            load_share: self.own_share(),
+            failed: self.failed,
+            p50_ms: millis(percentile(&mut self.latencies, 0.5)),
+            p99_ms: millis(percentile(&mut self.latencies, 0.99)),
+        }
     }
 
     /// Microseconds of the server's time per flow.

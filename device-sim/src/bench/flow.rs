@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::closed_loop::{Crew, Slice};
 use super::cores::Cores;
-use super::outcome::{Goal, RawSlice, Section};
+use super::outcome::{self, Goal, Section};
 use super::side::{Road, Side, Waiting};
 use super::stage::{self, Broker, BrokerOptions, IdealServer};
 use super::stats::{Spread, of_neighbours, ratio};
@@ -264,16 +264,9 @@ async fn slice(
 ) -> Result<Slice, BenchError> {
     let crew = crew.as_mut();
     let crew = crew.ok_or_else(|| BenchError::Wrong("no crew".to_owned()))?;
-    let slice = crew.work(settings.ramp(), settings.slice()).await?;
-    section.slices.push(RawSlice {
-        side: crew.side.name.to_owned(),
-        load: in_flight as f64,
-        rate: slice.rate(),
-        cpu_per_flow: slice.cpu_per_flow(),
-        server_share: slice.server_share(),
-        load_share: slice.own_share(),
-        failed: slice.failed,
-    });
+    let mut slice = crew.work(settings.ramp(), settings.slice()).await?;
+    let raw = slice.raw(crew.side.name, in_flight);
+    section.slices.push(raw);
     Ok(slice)
 }
 
@@ -380,6 +373,27 @@ fn describe(
         let by_cpu = series.ratios(place, |slice| ratio(1e6, slice.cpu_per_flow()));
         let key = |what: &str| format!("{}.{in_flight}.{what}", variant.key);
         let yardstick = format!("ideal flow, {in_flight} in flight");
+        let point = (in_flight as f64, by_rate.median);
+        match section
+            .series
+            .iter_mut()
+            .find(|line| line.name == crew.side.name)
+        {
+            Some(line) => {
+                line.points.push(point);
+                line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            }
+            None if variant.only_at.is_none() => section.series.push(outcome::Series {
+                plot: "flows of the ideal flow's".to_owned(),
+                name: crew.side.name.to_owned(),
+                x: "in flight",
+                log_x: true,
+                goal: variant.goal,
+                y: "ratio",
+                points: vec![point],
+            }),
+            None => {}
+        }
         let goal = variant
             .goal
             .filter(|_| in_flight > 1)
