@@ -17,6 +17,9 @@ use super::{BenchError, Progress, Sabotage, Settings, people};
 /// ideal flow (`performance.md`, "The yardsticks").
 pub(super) const PRIVACYIDEA: (f64, f64) = (9.0, 0.0010);
 
+/// Per cent of the server's core that others may use before it is said.
+const QUIET: f64 = 10.0;
+
 /// What a sabotaged broker may have at most of the honest one's flows.
 const SEEN: f64 = 0.9;
 
@@ -301,6 +304,25 @@ pub(super) async fn run(
         format!("{:.4}/core", PRIVACYIDEA.1),
         "published".to_owned(),
     ]);
+    let others = Spread::of(section.slices.iter().map(|slice| slice.others_share));
+    let others = Spread {
+        median: 100.0 * others.median,
+        min: 100.0 * others.min,
+        max: 100.0 * others.max,
+    };
+    let yardstick = "a quiet machine, 0 to 5";
+    section.figure("others", others, "% of a core", yardstick, None);
+    section.notes.push(format!(
+        "Others than the server measured used {:.0} % of its core ({:.0}-{:.0}).{}",
+        others.median,
+        others.min,
+        others.max,
+        if others.median > QUIET {
+            " This machine was not quiet: flows per second say little."
+        } else {
+            ""
+        }
+    ));
     section.notes.push(format!(
         "A row's first line is by flows per second, its second by the server's computing time. \
          \"busy\": per cent of a core that the server and the load used; where the server's is \

@@ -100,6 +100,7 @@ pub(super) async fn run(
                 cpu_per_flow: 0.0,
                 server_share: offered.server_share(),
                 load_share: offered.own_share(),
+                others_share: 0.0,
                 failed: offered.due.saturating_sub(offered.good),
             });
             if let Some(shares) = shares.get_mut(side) {

@@ -137,6 +137,8 @@ pub struct RawSlice {
     pub server_share: f64,
     /// Share of one core that the load used.
     pub load_share: f64,
+    /// Share of the server's core that neither had.
+    pub others_share: f64,
     /// Flows that failed.
     pub failed: u64,
     /// Median of the time from a flow's beginning (in the latency benchmark: the
