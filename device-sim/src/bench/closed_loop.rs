@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::BenchError;
 use super::metrics::{self, Counts};
+use super::outcome::RawSlice;
 use super::process::Usage;
 use super::side::{Handset, Side};
+use super::stats::percentile;
 
 /// Failures in a slice beyond which the measurement is given up.
 const TOO_MANY: u64 = 100;
@@ -42,6 +44,8 @@ pub(super) struct Slice {
     pub(super) cpu: Duration,
     /// The load's computing time.
     pub(super) own_cpu: Duration,
+    /// How long the server's core was busy, with whatever.
+    pub(super) core_busy: Duration,
     /// What the broker counted (over slightly longer).
     pub(super) counts: Counts,
     /// From the flow's beginning to the caller's answer.
@@ -53,6 +57,23 @@ impl Slice {
         super::stats::ratio(self.flows as f64, self.wall.as_secs_f64())
     }
 
+    /// For the report.
+    pub(super) fn raw(&mut self, side: &str, in_flight: usize) -> RawSlice {
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        RawSlice {
+            side: side.to_owned(),
+            load: in_flight as f64,
+            rate: self.rate(),
+            cpu_per_flow: self.cpu_per_flow(),
+            server_share: self.server_share(),
+            load_share: self.own_share(),
+            others_share: self.others_share(),
+            failed: self.failed,
+            p50_ms: millis(percentile(&mut self.latencies, 0.5)),
+            p99_ms: millis(percentile(&mut self.latencies, 0.99)),
+        }
+    }
+
     /// Microseconds of the server's time per flow.
     pub(super) fn cpu_per_flow(&self) -> f64 {
         super::stats::ratio(self.cpu.as_secs_f64() * 1e6, self.flows as f64)
@@ -61,6 +82,12 @@ impl Slice {
     /// Share of one core that the server had.
     pub(super) fn server_share(&self) -> f64 {
         super::stats::ratio(self.cpu.as_secs_f64(), self.wall.as_secs_f64())
+    }
+
+    /// Share of the server's core that others had.
+    pub(super) fn others_share(&self) -> f64 {
+        let others = self.core_busy.saturating_sub(self.cpu);
+        super::stats::ratio(others.as_secs_f64(), self.wall.as_secs_f64())
     }
 
     /// Share of one core that the load took.
@@ -136,12 +163,14 @@ impl Crew {
         tokio::time::sleep(ramp).await;
         let counts = self.counts().await;
         let (usage, own) = (self.side.served.usage(), Usage::own());
+        let busy = self.side.served.core_busy();
         let flows = progress.flows.load(Relaxed);
         progress.latencies.lock().clear();
         let started = Instant::now();
         tokio::time::sleep(time).await;
         let (usage_then, own_then) = (self.side.served.usage(), Usage::own());
         let wall = started.elapsed();
+        let busy_then = self.side.served.core_busy();
         let flows = progress.flows.load(Relaxed).saturating_sub(flows);
         let latencies = std::mem::take(&mut *progress.latencies.lock());
         let counts_then = self.counts().await;
@@ -164,6 +193,7 @@ impl Crew {
             wall,
             cpu: usage_then?.cpu_since(&usage?),
             own_cpu: own_then?.cpu_since(&own?),
+            core_busy: busy_then?.saturating_sub(busy?),
             counts: counts_then?.since(counts?),
             latencies,
         })

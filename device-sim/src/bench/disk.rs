@@ -112,6 +112,8 @@ pub(super) async fn run(
         plot: "bytes on disk".to_owned(),
         name: "per decided challenge".to_owned(),
         x: "decided challenges",
+        log_x: false,
+        goal: Some(2560.0),
         y: "bytes",
         points,
     });

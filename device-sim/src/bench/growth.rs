@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::closed_loop::{Crew, Slice};
 use super::cores::Cores;
 use super::open_loop::gates;
-use super::outcome::{Goal, RawSlice, Section, Series};
+use super::outcome::{Goal, Section, Series};
 use super::people::{self, Organisation, Person};
 use super::process::Served;
 use super::side::{Handset, Road, Side};
@@ -173,29 +173,25 @@ impl Installation {
     }
 }
 
-/// Compares the two, round by round: the second's computing time per flow of the
-/// first's, and that time itself.
+/// Compares `big` with a new broker that has `devices` devices and no history,
+/// round by round: its computing time per flow of that one's, and that time
+/// itself.
 async fn compare(
-    settings: &Settings,
-    small: &mut Crew,
+    (settings, cores, devices): (&Settings, &Cores, u64),
+    in_flight: usize,
     big: &mut Crew,
     section: &mut Section,
 ) -> Result<(Spread, Spread), BenchError> {
+    let mut installation = Installation::new(settings, cores).await?;
+    installation.grow(devices).await?;
+    let mut small = installation.crew("stays small", in_flight).await?;
     let mut values = [Vec::new(), Vec::new()];
     for round in 0..=settings.rounds {
-        for (crew, values) in [&mut *small, &mut *big].into_iter().zip(&mut values) {
-            let slice: Slice = crew.work(settings.ramp(), settings.slice()).await?;
+        for (crew, values) in [&mut small, &mut *big].into_iter().zip(&mut values) {
+            let mut slice: Slice = crew.work(settings.ramp(), settings.slice()).await?;
             if round > 0 {
                 values.push(slice.cpu_per_flow());
-                section.slices.push(RawSlice {
-                    side: crew.side.name.to_owned(),
-                    load: 0.0,
-                    rate: slice.rate(),
-                    cpu_per_flow: slice.cpu_per_flow(),
-                    server_share: slice.server_share(),
-                    load_share: slice.own_share(),
-                    failed: slice.failed,
-                });
+                section.slices.push(slice.raw(crew.side.name, in_flight));
             }
         }
     }
@@ -205,6 +201,7 @@ async fn compare(
 
 struct Lines {
     points: Vec<(f64, f64)>,
+    limit: Option<f64>,
     key: &'static str,
     of: &'static str,
 }
@@ -213,6 +210,7 @@ impl Lines {
     fn new(key: &'static str, of: &'static str) -> Self {
         Self {
             points: Vec::new(),
+            limit: None,
             key,
             of,
         }
@@ -228,6 +226,7 @@ impl Lines {
         section: &mut Section,
     ) {
         self.points.push((size as f64, value.median));
+        self.limit = self.limit.or(goal);
         let goal = goal.map(|limit| Goal::at_most(value, limit));
         let key = format!("{}.{size}", self.key);
         let cell = section.figure(key, value, "ratio", yardstick, goal);
@@ -241,9 +240,11 @@ impl Lines {
 
     fn finish(self, section: &mut Section, x: &'static str) {
         section.series.push(Series {
-            plot: self.key.to_owned(),
+            plot: format!("growth by {}", self.key),
             name: "computing time per flow".to_owned(),
             x,
+            log_x: true,
+            goal: self.limit,
             y: "of the small broker's",
             points: self.points,
         });
@@ -261,11 +262,9 @@ pub(super) async fn run(
     let in_flight = settings.in_flight.first().copied().unwrap_or(64);
     let title = "GROWTH: the server's time per flow, of a broker that stays small (goal 4)";
     let mut section = Section::new("growth", title, &["", "us each", "of the small", "goal"]);
-    let small_has = format!("a broker with {first} devices and nothing pending");
+    let small_has = format!("a new broker with {first} devices");
 
-    let mut small = Installation::new(settings, cores).await?;
-    small.grow(first).await?;
-    let mut small_crew = small.crew("stays small", in_flight).await?;
+    let small = (settings, cores, first);
     let mut big = Installation::new(settings, cores).await?;
     let mut line = Lines::new("devices", "devices");
     let largest = sizes.devices.last().copied();
@@ -276,7 +275,7 @@ pub(super) async fn run(
         big.grow(size).await?;
         let rate = ratio(new as f64, started.elapsed().as_secs_f64());
         let mut crew = big.crew("grows", in_flight).await?;
-        let compared = compare(settings, &mut small_crew, &mut crew, &mut section).await?;
+        let compared = compare(small, in_flight, &mut crew, &mut section).await?;
         let goal = (Some(size) == largest).then_some(1.2);
         line.add(size, compared, goal, &small_has, &mut section);
         let rss = big.broker.served.usage()?.rss;
@@ -302,7 +301,7 @@ pub(super) async fn run(
         }
         let handsets = crew.disband();
         let mut crew = Crew::new(big.side("grows")?, handsets, in_flight);
-        let compared = compare(settings, &mut small_crew, &mut crew, &mut section).await?;
+        let compared = compare(small, in_flight, &mut crew, &mut section).await?;
         line.add(target, compared, None, &small_has, &mut section);
     }
     line.finish(&mut section, "decided challenges");
@@ -315,7 +314,7 @@ pub(super) async fn run(
         progress.say(&format!("growth: {size} pending"));
         // Those asked before are asked anew: their old challenge ends.
         big.ask(size, None).await?;
-        let compared = compare(settings, &mut small_crew, &mut crew, &mut section).await?;
+        let compared = compare(small, in_flight, &mut crew, &mut section).await?;
         let goal = (Some(size) == largest).then_some(1.2);
         line.add(size, compared, goal, &small_has, &mut section);
     }
@@ -380,29 +379,25 @@ async fn expiry(
         next += every;
     }
     let idp = Idp::new(big.broker.connections.clone(), &big.organisation.api_key)?;
+    let population = stage::population();
     let mut probes = tokio::task::JoinSet::new();
     for (place, gate) in gates(times).into_iter().enumerate() {
         let idp = idp.clone();
+        let index = place as u64;
         let challenge_id = probed.challenge_id.clone();
-        let user = probed.user_id.clone();
+        // Of nobody whose challenge expires, each rarely: nobody is to be asked
+        // too often.
+        let last = big.registered.saturating_sub(1);
+        let user = population.user_id(last.saturating_sub(index / 5 % (last / 2).max(1)));
         probes.spawn(async move {
             let intended = gate.await.map_err(BenchError::part("the load's clock"))?;
             let late = intended.elapsed();
-            let index = place as u64;
             // Every fifth writes.
             if place % 5 == 0 {
                 let message = Idp::typical_request(String::new(), user);
                 let created = idp.create(index, message).await;
-                let id = created
-                    .map_err(BenchError::call("CreateChallenge"))?
-                    .challenge_id;
-                let took = intended.elapsed();
-                let mut client = idp.client(index);
-                let cancel = countersign_proto::v1::CancelChallengeRequest { challenge_id: id };
-                // Otherwise somebody would be asked too often; superseded ones
-                // have ended already.
-                drop(client.cancel_challenge(idp.authorized(cancel)).await);
-                return Ok::<_, BenchError>((intended, late, took));
+                created.map_err(BenchError::call("CreateChallenge"))?;
+                return Ok::<_, BenchError>((intended, late, intended.elapsed()));
             }
             let message = GetChallengeRequest { challenge_id };
             idp.client(index)
@@ -414,10 +409,14 @@ async fn expiry(
     }
     let mut delays = Vec::new();
     let mut refused = 0;
+    let mut why = String::new();
     while let Some(probe) = probes.join_next().await {
         match probe.map_err(BenchError::part("a probe"))? {
             Ok(probe) => delays.push(probe),
-            Err(_) => refused += 1,
+            Err(error) => {
+                refused += 1;
+                why = format!(" ({error})");
+            }
         }
     }
     let after = metrics::read(&big.broker.served.hello.http)
@@ -444,7 +443,7 @@ async fn expiry(
     ]);
     section.notes.push(format!(
         "Probes every 4 ms, one in five a write; the load itself was late by {late:.1} ms at \
-         most; {refused} probes were refused or failed; {} challenges were decided while it \
+         most; {refused} probes were refused or failed{why}; {} challenges were decided while it \
          was watched.",
         after.decided
     ));
@@ -462,6 +461,8 @@ async fn expiry(
         plot: "a great expiry".to_owned(),
         name: "longest call".to_owned(),
         x: "seconds since the expiry",
+        log_x: false,
+        goal: Some(MOST_DELAY),
         y: "ms",
         points: buckets
             .into_iter()

@@ -90,13 +90,17 @@ pub(super) async fn run(
                 continue;
             }
             trouble += offered.due.saturating_sub(offered.good);
+            let millis = |time: Duration| time.as_secs_f64() * 1e3;
             section.slices.push(RawSlice {
+                p50_ms: millis(percentile(&mut offered.latencies, 0.5)),
+                p99_ms: millis(percentile(&mut offered.latencies, 0.99)),
                 side: pool.side.name.to_owned(),
                 load: rate,
                 rate: offered.goodput(),
                 cpu_per_flow: 0.0,
                 server_share: offered.server_share(),
                 load_share: offered.own_share(),
+                others_share: 0.0,
                 failed: offered.due.saturating_sub(offered.good),
             });
             if let Some(shares) = shares.get_mut(side) {
@@ -150,6 +154,8 @@ pub(super) async fn run(
             plot: "latency by round".to_owned(),
             name: name.to_owned(),
             x: "round",
+            log_x: false,
+            goal: None,
             y: "p99 in us",
             points: all(of, |slice| slice.p99)
                 .into_iter()

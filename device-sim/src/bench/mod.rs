@@ -23,6 +23,7 @@ mod open_loop;
 mod outcome;
 mod overload;
 mod people;
+mod plots;
 mod process;
 mod side;
 mod stage;
@@ -91,6 +92,10 @@ pub struct BenchArgs {
     /// Writes every figure to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Writes a plot of every comparison over sizes or rounds to a directory, as
+    /// SVG
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
     /// Fails where a goal is missed
     #[arg(long)]
     pub strict: bool,
@@ -262,6 +267,9 @@ async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {
 /// Prints a section, and writes what there is so far.
 fn finish(outcome: &mut Outcome, section: Section, args: &BenchArgs) -> Result<(), BenchError> {
     print!("{}", section.text());
+    if let Some(directory) = &args.plots {
+        plots::write(directory, &section)?;
+    }
     outcome.sections.push(section);
     if let Some(file) = &args.json {
         std::fs::write(file, serde_json::to_string_pretty(outcome)?)?;

@@ -118,8 +118,10 @@ pub(super) fn gates(times: Vec<Instant>) -> Vec<oneshot::Receiver<Instant>> {
             if !wait.is_zero() {
                 std::thread::sleep(wait);
             }
-            // Whoever waited may have given up.
-            drop(sender.send(at));
+            if sender.send(at).is_err() {
+                // Whoever waited has given up.
+                continue;
+            }
         }
     });
     receivers

@@ -112,6 +112,10 @@ pub struct Series {
     pub name: String,
     /// Of the x axis.
     pub x: &'static str,
+    /// Whether the x axis is to be logarithmic.
+    pub log_x: bool,
+    /// What the values should not pass, or should reach.
+    pub goal: Option<f64>,
     /// Of the y axis.
     pub y: &'static str,
     /// In order of x.
@@ -133,8 +137,15 @@ pub struct RawSlice {
     pub server_share: f64,
     /// Share of one core that the load used.
     pub load_share: f64,
+    /// Share of the server's core that neither had.
+    pub others_share: f64,
     /// Flows that failed.
     pub failed: u64,
+    /// Median of the time from a flow's beginning (in the latency benchmark: the
+    /// phone's answer) to the caller's answer, in ms.
+    pub p50_ms: f64,
+    /// The same, 99th percentile.
+    pub p99_ms: f64,
 }
 
 /// Rows of cells under heads.

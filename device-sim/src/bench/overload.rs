@@ -218,6 +218,8 @@ pub(super) async fn run(
         plot: "goodput under overload".to_owned(),
         name: "goodput of maximum".to_owned(),
         x: "round",
+        log_x: false,
+        goal: Some(0.9),
         y: "ratio",
         points: slices
             .iter()

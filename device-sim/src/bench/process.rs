@@ -37,6 +37,7 @@ pub(super) struct Hello {
 /// A server's process. Dropping it ends it.
 pub(super) struct Served {
     what: &'static str,
+    core: usize,
     child: Child,
     stdin: Option<ChildStdin>,
     /// What it said of itself.
@@ -69,6 +70,7 @@ impl Served {
             }
             let mut served = Self {
                 what,
+                core,
                 child,
                 stdin,
                 hello: Hello::default(),
@@ -88,6 +90,12 @@ impl Served {
     /// As the kernel has it now.
     pub(super) fn usage(&self) -> Result<Usage, BenchError> {
         Usage::of(&self.child.id().to_string())
+    }
+
+    /// How long its core has been busy since the machine started, with whatever.
+    pub(super) fn core_busy(&self) -> Result<Duration, BenchError> {
+        let text = std::fs::read_to_string("/proc/stat")?;
+        Ok(busy(&text, self.core))
     }
 
     /// Lets it end in order.
@@ -118,6 +126,22 @@ impl Drop for Served {
             drop(self.child.wait());
         }
     }
+}
+
+/// From `/proc/stat`: all of a core's time but that spent idle or waiting for a
+/// disk, guests' time being part of the users'.
+fn busy(text: &str, core: usize) -> Duration {
+    let name = format!("cpu{core} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    let fields = line.unwrap_or_default().split_whitespace();
+    let ticks = fields
+        .take(8)
+        .enumerate()
+        .map(|(place, field)| match place {
+            3 | 4 => 0,
+            _ => field.parse::<u64>().unwrap_or(0),
+        });
+    Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS)
 }
 
 /// What a process has used and holds.
@@ -192,5 +216,30 @@ impl Usage {
             now.saturating_sub(then)
         });
         Duration::from_nanos(spent.sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_busy_thread_is_seen() {
+        let before = Usage::own().unwrap();
+        let mut digest = [0; 32];
+        while Usage::own().unwrap().cpu_since(&before) < Duration::from_millis(30) {
+            digest = countersign_proto::signing::sha256(&digest);
+        }
+        let after = Usage::own().unwrap();
+        assert!(after.rss >= after.rss_anonymous && after.rss_anonymous > 0);
+        assert!(after.files > 2, "{after:?}");
+    }
+
+    #[test]
+    fn a_core_is_busy_but_for_idle_and_disks() {
+        let text = "cpu  9 9 9 9\ncpu1 100 20 30 5000 400 1 2 3 50 0\ncpu10 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(busy(text, 1), Duration::from_millis(1560));
+        assert_eq!(busy(text, 2), Duration::ZERO);
     }
 }

@@ -1,5 +1,5 @@
 //! The broker on its embedded store and all the gateways, in this process:
-//! the only place that names the server library.
+//! the only place, beside `bench`, that names the server library.
 
 use std::path::{Path, PathBuf};
 
