@@ -2,13 +2,15 @@
 //! input ends.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use countersign_proto::signing::{PublicKey, Purpose};
 use countersign_proto::v1::KeyAlgorithm;
 use countersign_server::clock::Clock;
 use countersign_server::config::{Config, ConfigFile};
+use countersign_server::store::Store as _;
+use countersign_server::store::embedded::EmbeddedStore;
 use countersign_server::store::engine::EngineOptions;
 use countersign_server::{Server, init};
 use tokio::io::AsyncReadExt as _;
@@ -54,6 +56,15 @@ enum Kind {
         /// Signatures verified in vain per decision
         #[arg(long, default_value_t = 0)]
         extra_verify: u64,
+        /// How far its clock is ahead, in seconds
+        #[arg(long, default_value_t = 0)]
+        ahead: u64,
+    },
+    /// The store alone, opened and closed
+    Open {
+        /// Where its data is
+        #[arg(long)]
+        data_dir: PathBuf,
     },
 }
 
@@ -95,11 +106,22 @@ pub async fn run(args: ChildArgs) -> Result<(), BenchError> {
             served.abort();
             Ok(())
         }
+        Kind::Open { data_dir } => {
+            let store = EmbeddedStore::open(&data_dir, EngineOptions::default());
+            let store = store.map_err(BenchError::part("store"))?;
+            say(&Hello {
+                start_seconds: started.elapsed().as_secs_f64(),
+                ..Hello::default()
+            })?;
+            end_of_input().await;
+            store.close().await.map_err(BenchError::part("store"))
+        }
         Kind::Broker {
             data_dir,
             config,
             batch_commands,
             extra_verify,
+            ahead,
         } => {
             let more = match config {
                 None => String::new(),
@@ -110,12 +132,17 @@ pub async fn run(args: ChildArgs) -> Result<(), BenchError> {
             if let Some(most) = batch_commands {
                 engine.batch_commands = most;
             }
-            let clock = Clock::system();
+            let clock = match ahead {
+                0 => Clock::system(),
+                ahead => clock_ahead(Duration::from_secs(ahead)),
+            };
             let admin_key = if config.data_dir.exists() {
                 String::new()
             } else {
                 let report = init(&config, &clock).await;
-                report.map_err(BenchError::part("broker's first start"))?.admin_key
+                report
+                    .map_err(BenchError::part("broker's first start"))?
+                    .admin_key
             };
             let started = Instant::now();
             let server = Server::bind_with(config, clock, engine).await;
@@ -142,6 +169,25 @@ pub async fn run(args: ChildArgs) -> Result<(), BenchError> {
                 .map_err(BenchError::part("broker"))
         }
     }
+}
+
+/// A clock that goes as the system's does, but is ahead of it. It ticks by the
+/// tenth of a second: for what happens in days.
+fn clock_ahead(by: Duration) -> Clock {
+    let now = move || {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from((since + by).as_millis()).unwrap_or(u64::MAX)
+    };
+    let (clock, hand) = Clock::manual(now());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            hand.set(now());
+        }
+    });
+    clock
 }
 
 /// The defaults of production, on free ports of loopback.

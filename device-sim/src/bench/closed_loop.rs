@@ -34,6 +34,8 @@ pub(super) struct Slice {
     pub(super) flows: u64,
     /// Flows that failed.
     pub(super) failed: u64,
+    /// Flows that were refused for now.
+    pub(super) refused: u64,
     /// For how long.
     pub(super) wall: Duration,
     /// The server's computing time.
@@ -76,6 +78,7 @@ impl Slice {
 struct Progress {
     flows: AtomicU64,
     failed: AtomicU64,
+    refused: AtomicU64,
     first_failure: Mutex<Option<BenchError>>,
     latencies: Mutex<Vec<Duration>>,
 }
@@ -157,6 +160,7 @@ impl Crew {
         Ok(Slice {
             flows,
             failed,
+            refused: progress.refused.load(Relaxed),
             wall,
             cpu: usage_then?.cpu_since(&usage?),
             own_cpu: own_then?.cpu_since(&own?),
@@ -184,6 +188,12 @@ impl Worker {
                     progress.flows.fetch_add(1, Relaxed);
                     let took = times.answered.duration_since(times.begun);
                     progress.latencies.lock().push(took);
+                }
+                Err(BenchError::Call { status, .. })
+                    if status.code() == tonic::Code::ResourceExhausted =>
+                {
+                    progress.refused.fetch_add(1, Relaxed);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err(error) => {
                     progress.failed.fetch_add(1, Relaxed);

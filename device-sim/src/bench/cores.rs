@@ -21,7 +21,9 @@ impl Cores {
     /// otherwise.
     pub(super) fn choose(server: Option<usize>, client: Option<usize>) -> Result<Self, BenchError> {
         let set = sched_getaffinity(None).map_err(std::io::Error::from)?;
-        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
+        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|cpu| set.is_set(*cpu))
+            .collect();
         let all = allowed.len();
         let server = match server.or(allowed.last().copied()) {
             Some(core) if allowed.contains(&core) => core,

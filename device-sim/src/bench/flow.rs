@@ -94,7 +94,11 @@ async fn set_up(
         sizes: Vec::new(),
         brokers: Vec::new(),
     };
-    contest.ideal = Some(contest.prepare(ideal.side("ideal flow")?, of_ideal()).await?);
+    contest.ideal = Some(
+        contest
+            .prepare(ideal.side("ideal flow")?, of_ideal())
+            .await?,
+    );
 
     let gateways = stage::gateways().await?;
     let options = BrokerOptions {
@@ -331,12 +335,22 @@ fn describe(
         let mean = |of: &dyn Fn(&Slice) -> f64| {
             Spread::of(slices.iter().map(|slice| 100.0 * of(slice))).median
         };
-        format!("{:.0}+{:.0}", mean(&Slice::server_share), mean(&Slice::own_share))
+        format!(
+            "{:.0}+{:.0}",
+            mean(&Slice::server_share),
+            mean(&Slice::own_share)
+        )
     };
     let ideal: Vec<&Slice> = series.ideal.iter().collect();
     let rate = Spread::of(ideal.iter().map(|slice| slice.rate()));
     let cpu = Spread::of(ideal.iter().map(|slice| slice.cpu_per_flow()));
-    section.figure(format!("ideal.{in_flight}.flows"), rate, "1/s", "itself", None);
+    section.figure(
+        format!("ideal.{in_flight}.flows"),
+        rate,
+        "1/s",
+        "itself",
+        None,
+    );
     section.figure(format!("ideal.{in_flight}.cpu"), cpu, "us", "itself", None);
     section.table.row([
         "ideal flow".to_owned(),
@@ -448,6 +462,13 @@ fn describe(
                 goal,
             ]);
         }
+        let refused: u64 = slices.iter().map(|slice| slice.refused).sum();
+        if refused > 0 {
+            section.notes.push(format!(
+                "{} at {in_flight} in flight: {refused} flows were refused for now.",
+                crew.side.name
+            ));
+        }
         let failed: u64 = slices.iter().map(|slice| slice.failed).sum();
         if failed > 0 {
             section.notes.push(format!(
@@ -471,13 +492,13 @@ fn unseen_sabotage(contest: &Contest, series: &Series, in_flight: usize) -> Vec<
     let keys = ["commit_per_call", "extra_verify"].into_iter();
     keys.filter(|_| in_flight > 1)
         .filter_map(|key| {
-        let (honest, sabotaged) = (by_cpu("subscribe")?, by_cpu(key)?);
-        (sabotaged > SEEN * honest).then(|| {
-            format!(
-                "sabotage {key} was not seen at {in_flight} in flight: {sabotaged:.2} of the \
+            let (honest, sabotaged) = (by_cpu("subscribe")?, by_cpu(key)?);
+            (sabotaged > SEEN * honest).then(|| {
+                format!(
+                    "sabotage {key} was not seen at {in_flight} in flight: {sabotaged:.2} of the \
                  ideal, where the honest broker has {honest:.2}"
-            )
+                )
+            })
         })
-    })
-    .collect()
+        .collect()
 }

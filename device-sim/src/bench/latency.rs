@@ -57,14 +57,7 @@ pub(super) async fn run(
     let broker = Broker::start(settings, cores, BrokerOptions::default()).await?;
     let organisation = broker.organisation(TenantPolicy::default()).await?;
     let side = broker.side("broker, Subscribe", &organisation, Road::Subscribe, None)?;
-    let people = people::import(
-        &broker,
-        &organisation,
-        &population,
-        0..users,
-        || Ok(None),
-    )
-    .await?;
+    let people = people::import(&broker, &organisation, &population, 0..users, || Ok(None)).await?;
     let side = Arc::new(side);
     let handsets = stage::open_all(&side, people).await?;
     let mut crew = Crew::new(side.clone(), handsets, in_flight);
@@ -74,9 +67,11 @@ pub(super) async fn run(
     let rate = maximum * SHARE;
 
     let title = format!(
-        "LATENCY: from the phone's answer to the caller's, at {rate:.0} flows/s, half of {maximum:.0} (goal 2)"
+        "LATENCY: phone's answer to caller's, at {rate:.0}/s, half of {maximum:.0} (goal 2)"
     );
-    let heads = ["", "p50 us", "p99 us", "busy %", "late us", "of ideal", "goal"];
+    let heads = [
+        "", "p50 us", "p99 us", "busy %", "late us", "of ideal", "goal",
+    ];
     let mut section = Section::new("latency", &title, &heads);
     // Longer slices than elsewhere: a p99 needs its thousands.
     let time = settings.slice() * 2;
@@ -111,14 +106,23 @@ pub(super) async fn run(
                 lateness.push(percentile(&mut offered.lateness, 0.99).as_secs_f64() * 1e6);
             }
             let measured = measured(&mut offered);
-            if side == 0 { &mut of_ideal } else { &mut of_broker }.push(measured);
+            if side == 0 {
+                &mut of_ideal
+            } else {
+                &mut of_broker
+            }
+            .push(measured);
         }
     }
     if of_broker.iter().any(|slice| slice.p99 == 0.0) {
         return Err(BenchError::Wrong("a slice without an answer".to_owned()));
     }
-    let all = |of: &[Measured], which: fn(&Measured) -> f64| of.iter().map(which).collect::<Vec<_>>();
-    for (side, name, of) in [(0, "ideal flow", &of_ideal), (1, "broker, Subscribe", &of_broker)] {
+    let all =
+        |of: &[Measured], which: fn(&Measured) -> f64| of.iter().map(which).collect::<Vec<_>>();
+    for (side, name, of) in [
+        (0, "ideal flow", &of_ideal),
+        (1, "broker, Subscribe", &of_broker),
+    ] {
         let median = Spread::of(all(of, |slice| slice.median));
         let p99 = Spread::of(all(of, |slice| slice.p99));
         let shares = shares.get(side).cloned().unwrap_or_default();
@@ -131,7 +135,11 @@ pub(super) async fn run(
             format!("{:.0}", p99.median),
             format!("{server:.0}+{load:.0}"),
             format!("{:.0}", late.median),
-            if side == 0 { "1".to_owned() } else { String::new() },
+            if side == 0 {
+                "1".to_owned()
+            } else {
+                String::new()
+            },
             String::new(),
         ]);
         let key = |what: &str| format!("{}.{what}", if side == 0 { "ideal" } else { "subscribe" });
@@ -151,8 +159,18 @@ pub(super) async fn run(
         });
     }
     for (name, key, which, limit) in [
-        ("  p50 of the ideal's", "p50_of_ideal", (|slice: &Measured| slice.median) as fn(&Measured) -> f64, None),
-        ("  p99 of the ideal's", "p99_of_ideal", |slice: &Measured| slice.p99, Some(3.0)),
+        (
+            "  p50 of the ideal's",
+            "p50_of_ideal",
+            (|slice: &Measured| slice.median) as fn(&Measured) -> f64,
+            None,
+        ),
+        (
+            "  p99 of the ideal's",
+            "p99_of_ideal",
+            |slice: &Measured| slice.p99,
+            Some(3.0),
+        ),
     ] {
         let ratio = of_neighbours(&all(&of_broker, which), &all(&of_ideal, which));
         let goal = limit.map(|limit| Goal::at_most(ratio, limit));

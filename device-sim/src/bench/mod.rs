@@ -12,8 +12,10 @@
 mod child;
 mod closed_loop;
 mod cores;
+mod disk;
 mod error;
 mod flow;
+mod growth;
 mod ideal;
 mod latency;
 mod metrics;
@@ -60,6 +62,15 @@ pub struct BenchArgs {
     /// Waiting callers, and subscribed phones
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub waiters: u64,
+    /// Registered devices, at most
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub devices: u64,
+    /// Pending challenges, at most
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub pending: u64,
+    /// Decided challenges whose space is measured
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    pub decided: u64,
     /// Seconds instead of minutes: to see that it works; its figures say little
     #[arg(long)]
     pub quick: bool,
@@ -100,6 +111,11 @@ pub enum What {
     Fairness,
     /// Memory of those who wait, and what connections leave behind (goal 3)
     Waiters,
+    /// Cost against devices, pending challenges and history; a great expiry; the
+    /// start (goal 4)
+    Growth,
+    /// Bytes per decided challenge, and what retention gives back (goal 5)
+    Disk,
 }
 
 /// Ways to make a broker slow, to see that the benchmark would notice.
@@ -121,6 +137,9 @@ struct Settings {
     data_dir: Option<PathBuf>,
     sabotage: Vec<Sabotage>,
     waiters: u64,
+    devices: u64,
+    pending: u64,
+    decided: u64,
 }
 
 impl Settings {
@@ -129,11 +148,18 @@ impl Settings {
         Self {
             rounds: if quick { 1 } else { args.rounds.max(1) },
             seconds: if quick { 0.4 } else { args.seconds.max(0.1) },
-            in_flight: if quick { vec![16] } else { args.in_flight.clone() },
+            in_flight: if quick {
+                vec![16]
+            } else {
+                args.in_flight.clone()
+            },
             quick,
             data_dir: args.data_dir.clone(),
             sabotage: args.sabotage.clone(),
             waiters: args.waiters,
+            devices: args.devices,
+            pending: args.pending,
+            decided: args.decided,
         }
     }
 
@@ -182,9 +208,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
             .build()?
             .block_on(measure(args, cores))
     });
-    measured
-        .await
-        .map_err(BenchError::part("the benchmark"))?
+    measured.await.map_err(BenchError::part("the benchmark"))?
 }
 
 async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {
@@ -214,6 +238,14 @@ async fn measure(args: BenchArgs, cores: Cores) -> Result<(), BenchError> {
     }
     if wanted(What::Waiters) {
         let section = waiters::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Growth) {
+        let section = growth::run(&settings, &cores, &progress).await?;
+        finish(&mut outcome, section, &args)?;
+    }
+    if wanted(What::Disk) {
+        let section = disk::run(&settings, &cores, &progress).await?;
         finish(&mut outcome, section, &args)?;
     }
     let faults = outcome.sections.iter().flat_map(|section| &section.faults);

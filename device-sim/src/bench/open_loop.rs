@@ -110,7 +110,7 @@ impl Pool {
 
 /// Opens a gate for each of `times`: the timers of the runtime would be late by
 /// up to a millisecond, a sleeping thread is by a twentieth of that.
-fn gates(times: Vec<Instant>) -> Vec<oneshot::Receiver<Instant>> {
+pub(super) fn gates(times: Vec<Instant>) -> Vec<oneshot::Receiver<Instant>> {
     let (senders, receivers): (Vec<_>, Vec<_>) = times.iter().map(|_| oneshot::channel()).unzip();
     std::thread::spawn(move || {
         for (at, sender) in times.into_iter().zip(senders) {

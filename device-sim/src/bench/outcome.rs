@@ -324,7 +324,10 @@ mod tests {
         section.table.rule();
         section.notes.push("word ".repeat(40));
         let text = section.text();
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
         assert!(text.contains("1234567890 PASS"), "{text}");
     }
 

@@ -105,7 +105,13 @@ pub(super) async fn run(
     let yardstick = format!("closed loop, {in_flight} in flight");
     section.figure("maximum", maximum, "1/s", "itself", None);
     let goal = Goal::at_least(of_maximum, 0.9);
-    let cell = section.figure("goodput_of_maximum", of_maximum, "ratio", &yardstick, Some(goal));
+    let cell = section.figure(
+        "goodput_of_maximum",
+        of_maximum,
+        "ratio",
+        &yardstick,
+        Some(goal),
+    );
     section.figure("goodput", goodput, "1/s", &yardstick, None);
     section.figure("offered", asked, "1/s", &yardstick, None);
     let rounded = |spread: Spread| format!("{:.0}", spread.median);
@@ -141,7 +147,13 @@ pub(super) async fn run(
     let grown = ratio(peak as f64, resting as f64);
     let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let value = Spread::of([megabytes(peak)]);
-    section.figure("rss_peak", value, "MiB", format!("at rest {:.0}", megabytes(resting)), None);
+    section.figure(
+        "rss_peak",
+        value,
+        "MiB",
+        format!("at rest {:.0}", megabytes(resting)),
+        None,
+    );
     section.table.row([
         "most memory held, MiB".to_owned(),
         format!("{:.0}", megabytes(peak)),
@@ -158,7 +170,10 @@ pub(super) async fn run(
             kind,
             refused.count.to_string(),
             format!("{} RetryInfo", refused.with_retry),
-            format!("p99 {:.1} ms", millis(percentile(&mut refused.latencies, 0.99))),
+            format!(
+                "p99 {:.1} ms",
+                millis(percentile(&mut refused.latencies, 0.99))
+            ),
             String::new(),
         ]);
         if in_form {
@@ -352,8 +367,20 @@ pub(super) async fn fairness(
         &["", "p50 us", "p99 us", "late us", "lost", "ratio", "goal"],
     );
     for (name, p50, p99, note, lost) in [
-        ("beside a normal one", &calm_p50, &calm, &mut calm_note, calm_lost),
-        ("beside a flood", &flooded_p50, &flooded, &mut flooded_note, flooded_lost),
+        (
+            "beside a normal one",
+            &calm_p50,
+            &calm,
+            &mut calm_note,
+            calm_lost,
+        ),
+        (
+            "beside a flood",
+            &flooded_p50,
+            &flooded,
+            &mut flooded_note,
+            flooded_lost,
+        ),
     ] {
         let late = percentile(&mut note.lateness, 0.99);
         section.table.row([
@@ -390,7 +417,11 @@ pub(super) async fn fairness(
         medians.to_string(),
         String::new(),
     ]);
-    let refused: u64 = flooded_note.refused.values().map(|refused| refused.count).sum();
+    let refused: u64 = flooded_note
+        .refused
+        .values()
+        .map(|refused| refused.count)
+        .sum();
     section.notes.push(format!(
         "From the phone's answer to the caller's, at {:.0} flows/s (a tenth of the maximum \
          {maximum:.0}); the other organisation asks {:.0}/s, or {:.0}/s. In the last flood {} of \

@@ -115,6 +115,19 @@ pub(super) async fn import(
     indexes: std::ops::Range<u64>,
     push: impl Fn() -> Result<Option<PushRegistration>, BenchError>,
 ) -> Result<Vec<Person>, BenchError> {
+    import_some(broker, organisation, population, indexes, push, |_| true).await
+}
+
+/// As [`import`], but hands back only those to `keep`: a million would be much to
+/// hold.
+pub(super) async fn import_some(
+    broker: &Broker,
+    organisation: &Organisation,
+    population: &Population,
+    indexes: std::ops::Range<u64>,
+    push: impl Fn() -> Result<Option<PushRegistration>, BenchError>,
+    keep: impl Fn(u64) -> bool + Copy,
+) -> Result<Vec<Person>, BenchError> {
     let mut from = indexes.start;
     let batches = std::iter::from_fn(|| {
         let to = indexes.end.min(from + BATCH);
@@ -124,18 +137,21 @@ pub(super) async fn import(
         let pushes: Result<Vec<_>, _> = batch.clone().map(|_| push()).collect();
         async move {
             let pushes = pushes?;
-            let devices = batch.clone().zip(&pushes).map(|(index, push)| ImportedDevice {
-                user_id: population.user_id(index),
-                key_algorithm: KeyAlgorithm::Ed25519.into(),
-                public_key: population.key(index).public_bytes().into(),
-                key_protection: KeyProtection::Software.into(),
-                platform: Platform::Android.into(),
-                display_name: "Benchmark phone".to_owned(),
-                language: "en".to_owned(),
-                app_version: env!("CARGO_PKG_VERSION").to_owned(),
-                push: push.clone(),
-                ..ImportedDevice::default()
-            });
+            let devices = batch
+                .clone()
+                .zip(&pushes)
+                .map(|(index, push)| ImportedDevice {
+                    user_id: population.user_id(index),
+                    key_algorithm: KeyAlgorithm::Ed25519.into(),
+                    public_key: population.key(index).public_bytes().into(),
+                    key_protection: KeyProtection::Software.into(),
+                    platform: Platform::Android.into(),
+                    display_name: "Benchmark phone".to_owned(),
+                    language: "en".to_owned(),
+                    app_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    push: push.clone(),
+                    ..ImportedDevice::default()
+                });
             let request = ImportDevicesRequest {
                 tenant_id: organisation.tenant_id.clone(),
                 devices: devices.collect(),
@@ -146,14 +162,34 @@ pub(super) async fn import(
                 .map_err(BenchError::call("ImportDevices"))?
                 .into_inner();
             let ids = imported.device_ids.into_iter();
-            let people = batch.zip(ids).zip(pushes).map(|((index, id), push)| Person {
-                index,
-                phone: population.phone(index, id),
-                token: push.map(|push| push.token).unwrap_or_default(),
-            });
+            let all = batch.zip(ids).zip(pushes);
+            let people = all
+                .filter(|((index, _), _)| keep(*index))
+                .map(|((index, id), push)| Person {
+                    index,
+                    phone: population.phone(index, id),
+                    token: push.map(|push| push.token).unwrap_or_default(),
+                });
             Ok::<_, BenchError>(people.collect::<Vec<_>>())
         }
     });
     let people: Vec<Vec<Person>> = imports.buffered(AT_ONCE).try_collect().await?;
     Ok(people.into_iter().flatten().collect())
+}
+
+/// Blocks on disk of everything below `directory`.
+pub(super) fn disk_bytes(directory: &std::path::Path) -> Result<u64, BenchError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut sum = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        sum += if metadata.is_dir() {
+            disk_bytes(&entry.path())?
+        } else {
+            // In units of 512 bytes, whatever the file system has (stat(2)).
+            metadata.blocks() * 512
+        };
+    }
+    Ok(sum)
 }

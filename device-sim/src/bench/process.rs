@@ -179,7 +179,10 @@ impl Usage {
     /// Computing time since `before`: to the nanosecond, unless a thread ended
     /// in between, then to the hundredth of a second.
     pub(super) fn cpu_since(&self, before: &Self) -> Duration {
-        let whole = before.tasks.keys().all(|task| self.tasks.contains_key(task));
+        let whole = before
+            .tasks
+            .keys()
+            .all(|task| self.tasks.contains_key(task));
         if !whole || self.tasks.is_empty() {
             let ticks = self.ticks.saturating_sub(before.ticks);
             return Duration::from_millis(ticks * 1000 / TICKS);

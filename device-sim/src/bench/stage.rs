@@ -1,8 +1,9 @@
 //! Sets up what is compared: servers in processes of their own, with the same
 //! people registered.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_proto::v1::{Gateway, PushEnvironment, PushRegistration, TenantPolicy};
 use tempfile::TempDir;
@@ -43,7 +44,7 @@ pub(super) struct Broker {
     pub(super) admin_key: String,
     pub(super) data_dir: PathBuf,
     options: BrokerOptions,
-    directory: Arc<TempDir>,
+    directory: TempDir,
 }
 
 impl Broker {
@@ -55,52 +56,21 @@ impl Broker {
     ) -> Result<Self, BenchError> {
         let mut directory = tempfile::Builder::new();
         directory.prefix("countersign-bench-");
-        let directory = Arc::new(match &settings.data_dir {
+        let directory = match &settings.data_dir {
             Some(parent) => directory.tempdir_in(parent)?,
             None => directory.tempdir()?,
-        });
-        Self::start_in(cores, options, directory, String::new()).await
-    }
-
-    async fn start_in(
-        cores: &Cores,
-        options: BrokerOptions,
-        directory: Arc<TempDir>,
-        admin_key: String,
-    ) -> Result<Self, BenchError> {
-        let data_dir = directory.path().join("broker");
-        let config = directory.path().join("more.toml");
-        // Nothing else differs from a broker in production.
-        let text = format!(
-            "[limits]\nallow_device_import = true\n{}\n{}",
-            options.limits, options.config
-        );
-        std::fs::write(&config, text)?;
-        let mut arguments = vec![
-            "broker".to_owned(),
-            format!("--data-dir={}", data_dir.display()),
-            format!("--config={}", config.display()),
-            format!("--extra-verify={}", options.extra_verify),
-        ];
-        if let Some(most) = options.batch_commands {
-            arguments.push(format!("--batch-commands={most}"));
-        }
-        let served = Arc::new(Served::start("broker", cores.server, arguments).await?);
-        let target = Target::new(&served.hello.grpc);
-        let made = served.hello.admin_key.clone();
-        Ok(Self {
-            connections: Connections::open(&target, CONNECTIONS).await?,
-            target,
-            admin_key: if made.is_empty() { admin_key } else { made },
-            served,
-            data_dir,
-            options,
+        };
+        let stopped = Stopped {
+            data_dir: directory.path().join("broker"),
             directory,
-        })
+            options,
+            admin_key: String::new(),
+        };
+        stopped.start(cores).await
     }
 
-    /// Stops it and starts it again on the same data.
-    pub(super) async fn restart(self, cores: &Cores) -> Result<Self, BenchError> {
+    /// Stops it; its data stays.
+    pub(super) async fn stop(self) -> Result<Stopped, BenchError> {
         let Self {
             served,
             connections,
@@ -113,7 +83,12 @@ impl Broker {
         let served = Arc::into_inner(served)
             .ok_or_else(|| BenchError::Wrong("the broker is still in use".to_owned()))?;
         served.stop().await?;
-        Self::start_in(cores, options, directory, admin_key).await
+        Ok(Stopped {
+            data_dir: directory.path().join("broker"),
+            directory,
+            options,
+            admin_key,
+        })
     }
 
     /// Adds an organisation.
@@ -145,6 +120,69 @@ impl Broker {
             fresh: false,
             signatures: true,
             gateways,
+        })
+    }
+}
+
+/// A broker's data, while none runs on it.
+pub(super) struct Stopped {
+    directory: TempDir,
+    data_dir: PathBuf,
+    options: BrokerOptions,
+    admin_key: String,
+}
+
+impl Stopped {
+    /// Where the data is.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Starts a broker on it.
+    pub(super) async fn start(self, cores: &Cores) -> Result<Broker, BenchError> {
+        self.start_ahead(cores, Duration::ZERO).await
+    }
+
+    /// Starts a broker whose clock is ahead.
+    pub(super) async fn start_ahead(
+        self,
+        cores: &Cores,
+        ahead: Duration,
+    ) -> Result<Broker, BenchError> {
+        let Self {
+            directory,
+            data_dir,
+            options,
+            admin_key,
+        } = self;
+        let config = directory.path().join("more.toml");
+        // Nothing else differs from a broker in production.
+        let text = format!(
+            "[limits]\nallow_device_import = true\n{}\n{}",
+            options.limits, options.config
+        );
+        std::fs::write(&config, text)?;
+        let mut arguments = vec![
+            "broker".to_owned(),
+            format!("--data-dir={}", data_dir.display()),
+            format!("--config={}", config.display()),
+            format!("--extra-verify={}", options.extra_verify),
+            format!("--ahead={}", ahead.as_secs()),
+        ];
+        if let Some(most) = options.batch_commands {
+            arguments.push(format!("--batch-commands={most}"));
+        }
+        let served = Arc::new(Served::start("broker", cores.server, arguments).await?);
+        let target = Target::new(&served.hello.grpc);
+        let made = served.hello.admin_key.clone();
+        Ok(Broker {
+            connections: Connections::open(&target, CONNECTIONS).await?,
+            target,
+            admin_key: if made.is_empty() { admin_key } else { made },
+            served,
+            data_dir,
+            options,
+            directory,
         })
     }
 }

@@ -36,7 +36,11 @@ const LIFE: i64 = 600;
 /// Decisions among the waiting.
 const DECISIONS: usize = 200;
 /// New connections per second.
-const CHURN: u64 = 2000;
+const CHURN: f64 = 2000.0;
+/// The same, where only the working is looked at.
+const QUICK_CHURN: f64 = 100.0;
+/// Connections being opened or used at a time.
+const CHURN_AT_ONCE: usize = 512;
 
 /// What is measured of one server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -255,13 +259,18 @@ async fn measure(
 }
 
 /// Opens connections at a rate, makes one call on each, closes them.
-async fn churn(side: &Side, challenge_id: &str, time: Duration) -> Result<f64, BenchError> {
+async fn churn(
+    side: &Side,
+    challenge_id: &str,
+    rate: f64,
+    time: Duration,
+) -> Result<f64, BenchError> {
     let started = Instant::now();
     let mut calls = JoinSet::new();
     let mut opened = 0_u64;
     while started.elapsed() < time {
-        let due = started.elapsed().as_secs_f64() * CHURN as f64;
-        while (opened as f64) < due {
+        let due = started.elapsed().as_secs_f64() * rate;
+        while (opened as f64) < due && calls.len() < CHURN_AT_ONCE {
             opened += 1;
             let (target, api_key) = (side.target.clone(), side.api_key.clone());
             let challenge_id = challenge_id.to_owned();
@@ -292,7 +301,11 @@ pub(super) async fn run(
     cores: &Cores,
     progress: &Progress,
 ) -> Result<Section, BenchError> {
-    let count = if settings.quick { 400 } else { settings.waiters };
+    let count = if settings.quick {
+        400
+    } else {
+        settings.waiters
+    };
     let population = stage::population();
     let files = cores::raise_file_limit();
 
@@ -320,14 +333,30 @@ pub(super) async fn run(
          that never says anything. {DECISIONS} decisions among the waiting, one after the other."
     ));
     for (key, name, broker, bare) in [
-        ("caller_bytes", "bytes per waiting caller", of_broker.caller, bare.caller),
-        ("phone_bytes", "bytes per subscribed phone", of_broker.phone, bare.phone),
+        (
+            "caller_bytes",
+            "bytes per waiting caller",
+            of_broker.caller,
+            bare.caller,
+        ),
+        (
+            "phone_bytes",
+            "bytes per subscribed phone",
+            of_broker.phone,
+            bare.phone,
+        ),
     ] {
         let of_bare = Spread::of([ratio(broker, bare)]);
         let goal = (key == "caller_bytes").then(|| Goal::at_most(of_bare, 1.5));
         let yardstick = format!("bare tonic, {bare:.0}");
         section.figure(key, Spread::of([broker]), "bytes", yardstick, None);
-        let cell = section.figure(format!("{key}_of_bare"), of_bare, "ratio", "bare tonic", goal);
+        let cell = section.figure(
+            format!("{key}_of_bare"),
+            of_bare,
+            "ratio",
+            "bare tonic",
+            goal,
+        );
         section.table.row([
             name.to_owned(),
             format!("{broker:.0}"),
@@ -412,9 +441,10 @@ async fn churning(
     let mut files = 0;
     let mut rate = 0.0;
     let rounds = 3;
+    let wanted = if settings.quick { QUICK_CHURN } else { CHURN };
     for round in 0..=rounds {
         progress.say(&format!("waiters: churn, round {round}"));
-        rate = churn(&side, &challenge_id, time).await?;
+        rate = churn(&side, &challenge_id, wanted, time).await?;
         // Closed connections are noticed at once; the broker keeps nonces of
         // proofs for a minute, and there are none here.
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -437,7 +467,17 @@ async fn churning(
         spread.to_string(),
         cell,
     ]);
-    section.figure("churn_files", Spread::of([files as f64]), "files", "0", None);
+    section.figure(
+        "churn_files",
+        Spread::of([files as f64]),
+        "files",
+        "0",
+        None,
+    );
+    section.notes.push(format!(
+        "Churn: each connection is opened, used for one call and closed; {wanted:.0} per second \
+         were wanted, {rate:.0} reached. Memory is compared with that after the round before."
+    ));
     section.table.row([
         "open files that were left".to_owned(),
         files.to_string(),

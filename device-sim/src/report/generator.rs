@@ -17,9 +17,15 @@ pub const BUSY_SHARE: f64 = 0.9;
 pub const BUSY_SECONDS_SHARE: f64 = 0.1;
 /// More than this share of late starts distorts the 99th percentile.
 pub const LATE_SHARE: f64 = 0.01;
+/// Fewer late starts than this are chance, whatever their share.
+pub const LATE_STARTS: u64 = 10;
 /// More than this share of flows never started means that less was offered than
 /// the report says.
 pub const NEVER_STARTED_SHARE: f64 = 0.001;
+
+/// A generator that was late although it used less than this share of its
+/// processors was kept from running by something else.
+const IDLE_SHARE: f64 = 0.5;
 
 /// What the verdict rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -70,7 +76,8 @@ impl Evidence {
 /// in which they are named:
 /// 1. at least [`BUSY_SHARE`] of its processors were busy on average, or in more
 ///    than [`BUSY_SECONDS_SHARE`] of the seconds;
-/// 2. more than [`LATE_SHARE`] of the flows started later than [`LATE_START`];
+/// 2. more than [`LATE_SHARE`] of the flows, and at least [`LATE_STARTS`], started
+///    later than [`LATE_START`];
 /// 3. more than [`NEVER_STARTED_SHARE`] of the flows never started.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Generator {
@@ -89,9 +96,22 @@ pub fn judge(evidence: &Evidence) -> Generator {
             cores(evidence.cores),
         ));
     }
-    if more_than(evidence.late_starts, evidence.started, LATE_SHARE) {
+    if evidence.late_starts >= LATE_STARTS
+        && more_than(evidence.late_starts, evidence.started, LATE_SHARE)
+    {
+        // Idle and late: it was not given the processors it could have used.
+        let idle = if evidence.cpu_cores_used < evidence.cores * IDLE_SHARE {
+            format!(
+                ", although it used only {} of its {} processors: something else kept it from \
+                 running",
+                cores(evidence.cpu_cores_used),
+                cores(evidence.cores),
+            )
+        } else {
+            String::new()
+        };
         reasons.push(format!(
-            "{} of {} flows started more than {} late (99th percentile {})",
+            "{} of {} flows started more than {} late (99th percentile {}){idle}",
             count(evidence.late_starts),
             count(evidence.started),
             micros(LATE_START.as_micros() as f64),
@@ -178,6 +198,10 @@ mod tests {
             (Evidence { busy_seconds: 11, ..k }, Some("in 11 of 100 seconds")),
             (Evidence { late_starts: 100, ..k }, None),
             (Evidence { late_starts: 101, ..k }, Some("101 of 10 000 flows started more than 10 ms late")),
+            (Evidence { late_starts: 9, started: 100, offered: 100, ..k }, None),
+            (Evidence { late_starts: 10, started: 100, offered: 100, ..k }, Some("10 of 100 flows started")),
+            (Evidence { late_starts: 101, ..k }, Some("although it used only 0.7 of its 2 processors: something")),
+            (Evidence { late_starts: 101, cpu_cores_used: 1.0, ..k }, Some("(99th percentile 1.2 ms)")),
             (Evidence { started: 9_990, ..k }, None),
             (Evidence { started: 9_989, ..k }, Some("11 of 10 000 flows that were due never started")),
             (Evidence { started: 0, late_starts: 0, ..k }, Some("10 000 of 10 000 flows")),

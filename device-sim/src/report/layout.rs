@@ -109,19 +109,21 @@ pub(super) fn quoted(argument: &str) -> String {
 }
 
 /// A command in lines of at most `width` columns that can be pasted as they
-/// are; arguments stay whole.
+/// are; arguments stay whole, options with their values.
 pub(super) fn command(arguments: &[String], width: usize) -> Vec<String> {
+    let option = |argument: &String| argument.starts_with("--");
     let mut lines = Vec::new();
     let mut line = "device-sim".to_owned();
-    for argument in arguments {
-        let argument = quoted(argument);
+    for words in arguments.chunk_by(|a, b| option(a) && !a.contains('=') && !option(b)) {
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        let words = words.join(" ");
         // 2: what continues a line.
-        if columns(&line) + 1 + columns(&argument) + 2 > width {
+        if columns(&line) + 1 + columns(&words) + 2 > width {
             lines.push(line + " \\");
-            line = format!("  {argument}");
+            line = format!("  {words}");
         } else {
             line.push(' ');
-            line.push_str(&argument);
+            line.push_str(&words);
         }
     }
     lines.push(line);
@@ -167,13 +169,16 @@ mod tests {
 
     #[test]
     fn a_command_can_be_pasted() {
-        let arguments = ["load", "--note", "it's a", "", "$(x)", "--rate=5"].map(str::to_owned);
+        let arguments = [
+            "load", "--note", "it's a", "", "$(x)", "--rate=5", "b", "--json",
+        ];
         assert_eq!(
-            command(&arguments, 30),
+            command(&arguments.map(str::to_owned), 26),
             [
-                r"device-sim load --note \",
-                r"  'it'\''s a' '' '$(x)' \",
-                "  --rate=5",
+                r"device-sim load \",
+                r"  --note 'it'\''s a' '' \",
+                r"  '$(x)' --rate=5 b \",
+                "  --json",
             ]
         );
     }

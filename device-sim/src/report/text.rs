@@ -146,6 +146,10 @@ fn throughput(page: &mut Page, report: &LoadReport) {
     }
     page.raw("");
     for (name, value) in courses() {
+        let rare = matches!(name, "refused" | "failed");
+        if rare && report.series.iter().all(|point| value(point) <= 0.0) {
+            continue;
+        }
         page.line(&format!(
             "  {}{}",
             left(name, 12),
@@ -161,10 +165,11 @@ fn throughput(page: &mut Page, report: &LoadReport) {
 
 type Value = fn(&Point) -> f64;
 
-fn courses() -> [(&'static str, Value); 4] {
+fn courses() -> [(&'static str, Value); 5] {
     [
         ("completed", |point| point.completed as f64),
-        ("refused", |point| (point.refused + point.failed) as f64),
+        ("refused", |point| point.refused as f64),
+        ("failed", |point| point.failed as f64),
         ("p99, log", |point| {
             point.p99_us.map_or(0.0, |us| (us as f64).max(1.0).log2())
         }),
@@ -196,7 +201,7 @@ fn latency(page: &mut Page, report: &LoadReport) {
         return;
     }
     let names = report.steps.iter().map(|step| columns(&clean(&step.name)));
-    let name = names.max().unwrap_or(0).clamp(8, 16);
+    let name = names.max().unwrap_or(0).clamp(8, 18);
     page.heading(&format!(
         "{}{}{}{}{}{}{}",
         left("LATENCY", name + 2),

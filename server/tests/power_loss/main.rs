@@ -23,7 +23,7 @@
 
 mod model;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::Write;
@@ -58,6 +58,14 @@ fn audit_value(writer: u64, n: u64) -> String {
     format!("{writer:04}.{n:08}|").repeat(8 + (n as usize % 30))
 }
 
+/// With journals so small that they go into the tree all the time.
+fn recorded() -> EngineOptions {
+    EngineOptions {
+        journal_bytes: setting("CHILD_JOURNAL", 16 << 20),
+        ..EngineOptions::default()
+    }
+}
+
 /// The process that is recorded: each writer moves its state on, adds an audit
 /// entry and removes an old one, all in one command, and notes what was
 /// acknowledged. All generations but the last end in the middle of that.
@@ -76,9 +84,9 @@ fn child() {
     runtime.block_on(async {
         let store = root.join("store");
         let engine = if store.exists() {
-            Engine::open(&store, EngineOptions::default()).unwrap()
+            Engine::open(&store, recorded()).unwrap()
         } else {
-            Engine::create(&store, EngineOptions::default()).unwrap()
+            Engine::create(&store, recorded()).unwrap()
         };
         let path = root.join("acks");
         let acks = File::options()
@@ -138,6 +146,8 @@ struct Work {
     writers: u64,
     /// Commands of each writer per generation, at least.
     rounds: u64,
+    /// How large a journal becomes before it is taken into the tree.
+    journal: u64,
 }
 
 struct Recording {
@@ -172,7 +182,8 @@ fn record(work: Work, deaf: bool) -> Recording {
             .env("RECORDER_ROOT", &root)
             .env("RECORDER_LOG", &log)
             .env("CHILD_WRITERS", work.writers.to_string())
-            .env("CHILD_ROUNDS", work.rounds.to_string());
+            .env("CHILD_ROUNDS", work.rounds.to_string())
+            .env("CHILD_JOURNAL", work.journal.to_string());
         if generation == work.generations {
             child.env("CHILD_LAST", "1");
         }
@@ -385,13 +396,18 @@ fn acknowledged_changes_survive_a_power_cut() {
     let seed = setting("POWER_LOSS_SEED", u64::from(std::process::id()));
     println!("POWER_LOSS_SEED={seed}");
     let images = setting("POWER_LOSS_IMAGES", 30) as usize;
-    // Many small batches over several starts; then batches as large as they
-    // get.
-    for (generations, writers, rounds) in [(4, 48, 60), (2, 600, 12)] {
+    // Many small batches over several starts, taken into the tree all the time,
+    // then now and then; then batches as large as they get.
+    for (generations, writers, rounds, journal) in [
+        (4, 48, 60, 32 << 10),
+        (4, 48, 60, 512 << 10),
+        (2, 600, 12, 4 << 20),
+    ] {
         let work = Work {
             generations,
             writers: setting("POWER_LOSS_WRITERS", writers),
             rounds: setting("POWER_LOSS_ROUNDS", rounds),
+            journal,
         };
         let recording = record(work, false);
         one_sync_per_batch(&recording);
@@ -403,18 +419,28 @@ fn acknowledged_changes_survive_a_power_cut() {
 
 /// By the engine's own count and by what the system was asked.
 fn one_sync_per_batch(recording: &Recording) {
-    let opens_log = recording.handles("store/db");
+    let journal = recording.root.join("store/journal.");
+    let journal = journal.to_str().unwrap();
     let opens_acks = recording.handles("acks");
-    let mut log = None;
+    let mut journals = BTreeSet::new();
     let mut syncs = 0;
     for record in &recording.records {
-        log = opens_log(record).or(log);
+        if let Record::Open { handle, path, .. } = record
+            && path.to_str().unwrap().starts_with(journal)
+        {
+            journals.insert(*handle);
+        }
         if opens_acks(record).is_some() {
             // A generation begins its work.
             syncs = 0;
         }
-        if let Record::SyncEnd { handle } = record {
-            syncs += u64::from(log == Some(*handle));
+        // One that is made is synced with its name.
+        if let Record::SyncBegin {
+            handle,
+            names: false,
+        } = record
+        {
+            syncs += u64::from(journals.contains(handle));
         }
     }
     assert_eq!(syncs, recording.syncs);
@@ -428,6 +454,7 @@ fn the_model_notices_a_missing_sync() {
         generations: 1,
         writers: 48,
         rounds: 20,
+        journal: 64 << 10,
     };
     let failures = record(work, true).cut(12, Random(1));
     assert!(failures.len() >= 6, "only {failures:#?}");

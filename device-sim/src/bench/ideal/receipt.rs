@@ -76,12 +76,8 @@ pub(super) fn signing_input(
         iat: now.as_secs(),
         exp: (now + LIFETIME).as_secs(),
         tenant: TENANT_ID,
-        decision: state
-            .as_str_name()
-            .trim_start_matches("CHALLENGE_STATE_"),
-        reason: reason
-            .as_str_name()
-            .trim_start_matches("DECISION_REASON_"),
+        decision: state.as_str_name().trim_start_matches("CHALLENGE_STATE_"),
+        reason: reason.as_str_name().trim_start_matches("DECISION_REASON_"),
         method: "PUSH",
         challenge_body: URL_SAFE_NO_PAD.encode(&signed.body),
         challenge_signature: URL_SAFE_NO_PAD.encode(&signed.signature),

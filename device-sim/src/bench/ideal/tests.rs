@@ -111,7 +111,10 @@ impl Scene {
 async fn an_approval_has_a_receipt_that_holds() {
     let scene = Scene::new().await;
     let created = scene.create().await;
-    assert_eq!(scene.fetched().await, [created.signed_challenge.clone().unwrap()]);
+    assert_eq!(
+        scene.fetched().await,
+        [created.signed_challenge.clone().unwrap()]
+    );
     let wait = tokio::spawn({
         let (idp, id) = (scene.idp.clone(), created.challenge_id.clone());
         async move { idp.wait(0, id).await.unwrap() }
@@ -184,7 +187,9 @@ async fn only_the_phone_itself_may_fetch() {
     let then = SystemTime::now() - std::time::Duration::from_secs(120);
     let message = ListPendingChallengesRequest::default();
     let phone = &scene.people[0].phone;
-    let old = phone.proven(LIST_PENDING_CHALLENGES, message, then).unwrap();
+    let old = phone
+        .proven(LIST_PENDING_CHALLENGES, message, then)
+        .unwrap();
     let refused = phones.list_pending_challenges(old).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
@@ -193,7 +198,11 @@ async fn only_the_phone_itself_may_fetch() {
 async fn a_wrong_number_denies() {
     let scene = Scene::new().await;
     let created = scene.create().await;
-    let wrong = if created.number_to_match == "07" { "08" } else { "07" };
+    let wrong = if created.number_to_match == "07" {
+        "08"
+    } else {
+        "07"
+    };
     let answer = scene.answer(&created, Decision::Approve, wrong);
     assert_eq!(scene.respond(answer).await, Ok(ChallengeState::Denied));
     let decided = scene.idp.wait(0, created.challenge_id).await.unwrap();

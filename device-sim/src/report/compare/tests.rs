@@ -97,6 +97,27 @@ fn every_kind_of_change_is_found() {
 }
 
 #[test]
+fn checks_that_changed_are_told_in_full() {
+    let name = "a check with a name that is longer than any column is wide enough for";
+    let check = |name: &str, passed| Check {
+        name: name.to_owned(),
+        passed,
+        detail: String::new(),
+    };
+    let mut old = LoadReport::example();
+    old.checks = vec![check(name, true), check("gone", true)];
+    let mut new = old.clone();
+    new.checks = vec![check(name, false)];
+    let text = Comparison::of(&old, &new).to_text();
+    assert!(
+        text.contains("  passed → FAILED  a check with a name"),
+        "{text}"
+    );
+    assert!(text.contains("  passed → –       gone\n"), "{text}");
+    assert!(text.contains("\n  as before: 3\n"), "{text}");
+}
+
+#[test]
 fn runs_that_cannot_be_compared_are_told() {
     let comparison = compared(|new| {
         new.settings

@@ -171,6 +171,84 @@ fn the_verdict_on_the_generator_comes_first() {
     assert!(!page(&LoadReport::example()).contains("ran out"));
 }
 
+/// A file may say anything.
+fn extreme(float: f64, time: u64) -> LoadReport {
+    let mut report = LoadReport::example();
+    report.planned_seconds = float;
+    report.measured_seconds = float;
+    report.machine.memory_bytes = time;
+    for step in &mut report.steps {
+        step.latency = Latency {
+            count: u64::MAX,
+            min_us: time,
+            mean_us: float,
+            p50_us: time,
+            p90_us: 0,
+            p99_us: time,
+            p999_us: 0,
+            max_us: time / 2,
+            buckets: vec![(time, u64::MAX), (0, u64::MAX), (time, 0)],
+        };
+    }
+    for point in &mut report.series {
+        *point = Point {
+            at_seconds: time,
+            offered: time,
+            started: 0,
+            completed: time,
+            refused: time,
+            failed: time,
+            p50_us: Some(time),
+            p99_us: None,
+            in_flight: time,
+            generator_lag_p99_us: time,
+            generator_cpu_cores: float,
+            broker_rss_bytes: Some(time),
+            broker_cpu_cores: Some(float),
+        };
+    }
+    report
+        .outcomes
+        .values_mut()
+        .for_each(|count| *count = u64::MAX);
+    report.errors[0].count = u64::MAX;
+    report.errors[0].first_at_seconds = u64::MAX;
+    report.generator.cores = float;
+    report.generator.cpu_cores_used = -float;
+    report.generator.lag_p99_us = time;
+    let broker = report.broker.as_mut().unwrap();
+    broker.cpu_seconds = float;
+    broker.cpu_us_per_flow = -float;
+    broker.rss_peak_bytes = time;
+    report
+}
+
+#[test]
+fn extreme_numbers_do_no_harm() {
+    for float in [
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        -1.0,
+        0.0,
+        f64::NAN,
+        f64::INFINITY,
+    ] {
+        for time in [0, 1, u64::MAX] {
+            let report = extreme(float, time);
+            let html = page(&report);
+            assert!(
+                !html.contains("NaN") && !html.contains(">inf"),
+                "{float} {time}"
+            );
+            let comparison = Comparison::of(&report, &LoadReport::example());
+            let text = super::super::text::to_string(&report) + &comparison.to_text();
+            assert!(!text.contains("NaN"), "{text}");
+            let wide = |line: &&str| super::super::layout::columns(line) > 80;
+            assert_eq!(text.lines().find(wide), None);
+        }
+    }
+}
+
 #[test]
 fn a_long_run_stays_small() {
     let mut report = LoadReport::example();

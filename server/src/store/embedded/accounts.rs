@@ -1,6 +1,8 @@
 //! What is known of users beside devices: read, changed, and what follows for
 //! challenges that are pending.
 
+use std::{ops::Deref, sync::Arc};
+
 use super::{
     Hints,
     audit::note_of,
@@ -42,10 +44,29 @@ pub(super) fn save(tx: &mut Tx<'_>, account: &Account) {
     rows::save(tx, keys::account(account.tenant, &account.user), account);
 }
 
+/// The rules of an organisation, shared by all who read them.
+pub(super) struct Rules(Arc<Tenant>);
+
+impl Deref for Rules {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.0.policy
+    }
+}
+
 /// The organisation's rules as they are in this step.
-pub(super) fn rules(rows: &mut impl rows::Rows, tenant: TenantId) -> Result<Policy, StoreError> {
-    let tenant = rows::load::<Tenant>(rows, &keys::tenant(tenant))?;
-    Ok(tenant.map(|tenant| tenant.policy).unwrap_or_default())
+pub(super) fn rules(rows: &mut impl rows::Rows, tenant: TenantId) -> Result<Rules, StoreError> {
+    let found = rows::load_shared::<Tenant>(rows, &keys::tenant(tenant))?;
+    let found = found.unwrap_or_else(|| {
+        Arc::new(Tenant {
+            id: tenant,
+            display_name: String::new(),
+            policy: Policy::default(),
+            create_time: Timestamp::default(),
+        })
+    });
+    Ok(Rules(found))
 }
 
 /// What a step does on behalf of: when, by whom, and under which key it signs.

@@ -6,7 +6,9 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    browsers, codes, keys, outbox, retention, revocations, rows,
+    browsers, codes, keys, outbox,
+    record::RequestedBody,
+    retention, revocations, rows,
 };
 use crate::{
     domain::{
@@ -127,13 +129,15 @@ fn persist(
         let mut value = digest.to_vec();
         value.extend_from_slice(challenge.id.as_bytes());
         let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
-        retention::request_seen(tx, now, &key);
         tx.put(key, value);
     }
     rows::save(
         tx,
         keys::signed_body(challenge.tenant, challenge.id),
-        &new.signed,
+        &RequestedBody {
+            signed: new.signed.clone(),
+            request: new.idempotency.map(|(request, _)| request),
+        },
     );
     rows::save(
         tx,
@@ -337,10 +341,11 @@ pub(super) fn load(
     tenant: TenantId,
     id: ChallengeId,
 ) -> Result<Option<(Challenge, SignedBody)>, StoreError> {
-    let Some(challenge) = rows::load::<Challenge>(rows, &keys::challenge(tenant, id))? else {
+    let challenge = rows::load_often::<Challenge>(rows, &keys::challenge(tenant, id))?;
+    let Some(challenge) = challenge else {
         return Ok(None);
     };
-    let signed = rows::load::<SignedBody>(rows, &keys::signed_body(tenant, id))?
+    let signed = rows::load_often::<SignedBody>(rows, &keys::signed_body(tenant, id))?
         .ok_or_else(|| StoreError::Corrupt(format!("challenge {id} has no signed body")))?;
     Ok(Some((challenge, signed)))
 }
@@ -372,14 +377,15 @@ pub(super) fn decide(
     receipt_key_id: &str,
     by: &By,
 ) -> Result<Decided, StoreError> {
-    let Some(mut challenge) = rows::load::<Challenge>(tx, &keys::challenge(tenant, id))? else {
+    let challenge = rows::load_often::<Challenge>(tx, &keys::challenge(tenant, id))?;
+    let Some(mut challenge) = challenge else {
         return Ok(Decided::NotFound);
     };
     let mut answering = None;
     if let Event::Answer(answer) = &event {
         // Between the check of the signature and this step the device may have
         // been removed: then its answer counts no more.
-        let device = rows::load::<Device>(tx, &keys::device(answer.proof.device))?;
+        let device = rows::load_often::<Device>(tx, &keys::device(answer.proof.device))?;
         match device {
             Some(device)
                 if device.tenant == tenant

@@ -1,6 +1,8 @@
 //! Keys of the one tree: a prefix byte says what follows. Times are big-endian
 //! so that they sort.
 
+use std::cell::RefCell;
+
 use crate::domain::{
     api_key::ApiKeyId,
     device::PushGateway,
@@ -58,6 +60,22 @@ fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
         key.extend_from_slice(part);
     }
     key
+}
+
+/// The user's digest. A step makes half a dozen keys of one user: that of the
+/// last one is at hand.
+fn digest(user: &UserId) -> [u8; 32] {
+    thread_local! {
+        static LAST: RefCell<Option<(UserId, [u8; 32])>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, digest)) if known == user => *digest,
+        _ => {
+            let digest = user.digest();
+            *last = Some((user.clone(), digest));
+            digest
+        }
+    })
 }
 
 fn time(at: Timestamp) -> [u8; 8] {
@@ -119,7 +137,7 @@ pub(super) fn ticket_locator(locator: &str) -> Vec<u8> {
 }
 
 pub(super) fn ticket_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(TICKET_OF, &[tenant.as_bytes(), &user.digest()])
+    key(TICKET_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
 pub(super) fn device(id: DeviceId) -> Vec<u8> {
@@ -127,13 +145,13 @@ pub(super) fn device(id: DeviceId) -> Vec<u8> {
 }
 
 pub(super) fn devices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(DEVICE_OF, &[tenant.as_bytes(), &user.digest()])
+    key(DEVICE_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
 pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Vec<u8> {
     key(
         DEVICE_OF,
-        &[tenant.as_bytes(), &user.digest(), id.as_bytes()],
+        &[tenant.as_bytes(), &digest(user), id.as_bytes()],
     )
 }
 
@@ -151,13 +169,13 @@ pub(super) fn signed_body(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
 }
 
 pub(super) fn pending_of_user(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(PENDING_OF, &[tenant.as_bytes(), &user.digest()])
+    key(PENDING_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
 pub(super) fn pending_of(tenant: TenantId, user: &UserId, id: ChallengeId) -> Vec<u8> {
     key(
         PENDING_OF,
-        &[tenant.as_bytes(), &user.digest(), id.as_bytes()],
+        &[tenant.as_bytes(), &digest(user), id.as_bytes()],
     )
 }
 
@@ -196,16 +214,16 @@ pub(super) fn fallbacks() -> Vec<u8> {
 }
 
 pub(super) fn account(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(ACCOUNT, &[tenant.as_bytes(), &user.digest()])
+    key(ACCOUNT, &[tenant.as_bytes(), &digest(user)])
 }
 
 pub(super) fn browsers_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(BROWSER, &[tenant.as_bytes(), &user.digest()])
+    key(BROWSER, &[tenant.as_bytes(), &digest(user)])
 }
 
 /// Oldest first: the id is a challenge's.
 pub(super) fn browser(tenant: TenantId, user: &UserId, id: BrowserId) -> Vec<u8> {
-    key(BROWSER, &[tenant.as_bytes(), &user.digest(), id.as_bytes()])
+    key(BROWSER, &[tenant.as_bytes(), &digest(user), id.as_bytes()])
 }
 
 /// What a meter of text messages stands for.
@@ -234,7 +252,7 @@ pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
         Metered::Notices(tag) => (4, tag),
         Metered::Confirmations(tag) => (5, tag),
         Metered::Asking(id) => {
-            user = id.digest();
+            user = digest(id);
             (6, &user)
         }
         Metered::Others => (7, &[]),
@@ -330,11 +348,11 @@ pub(super) fn reported_late(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
 }
 
 pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(APPROVALS_OF, &[tenant.as_bytes(), &user.digest()])
+    key(APPROVALS_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
 pub(super) fn notices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
-    key(NOTICES_OF, &[tenant.as_bytes(), &user.digest()])
+    key(NOTICES_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
 pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {

@@ -185,7 +185,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        read!(self, |rows| rows::load(rows, &keys::tenant(id)))
+        read!(self, |rows| rows::load_often(rows, &keys::tenant(id)))
     }
 
     async fn tenants(
@@ -229,7 +229,7 @@ impl Store for EmbeddedStore {
 
     async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
         let key = keys::api_key(id);
-        read!(self, |rows| rows::load(rows, &key))
+        read!(self, |rows| rows::load_often(rows, &key))
     }
 
     async fn api_keys(&self, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError> {
@@ -293,7 +293,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        read!(self, |rows| rows::load(rows, &keys::device(id)))
+        read!(self, |rows| rows::load_often(rows, &keys::device(id)))
     }
 
     async fn devices_of(&self, tenant: TenantId, user: &UserId) -> Result<Vec<Device>, StoreError> {

@@ -207,10 +207,8 @@ pub(super) fn devices_of(
     let mut found: Vec<Device> = Vec::new();
     for (key, _) in rows.raw_under(&keys::devices_of(tenant, user), None, usize::MAX) {
         if let Some(id) = keys::last_id(&key) {
-            found.extend(rows::load::<Device>(
-                rows,
-                &keys::device(DeviceId::from_bytes(id)),
-            )?);
+            let key = keys::device(DeviceId::from_bytes(id));
+            found.extend(rows::load_often::<Device>(rows, &key)?);
         }
     }
     // Ids sort by time, but for those of imported devices.

@@ -5,7 +5,7 @@
 //! that a step looks at nothing that is to stay. What was written before there
 //! was such an index gets its rows by [`index_step`], once.
 
-use super::{Hints, audit, events, keys, revocations, rows};
+use super::{Hints, audit, events, keys, record::RequestedBody, revocations, rows};
 use crate::{
     domain::{
         audit::{By, ChainedEntry, SignedHead, Told},
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Challenges or tickets that leave in one command. Each is up to six rows, and
+/// Challenges or tickets that leave in one command. Each is up to seven rows, and
 /// a command must stay below
 /// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES).
 const STEP: usize = 96;
@@ -35,9 +35,9 @@ pub(super) fn challenge_decided(tx: &mut Tx<'_>, challenge: &Challenge, outcome:
     tx.put(key, []);
 }
 
-/// The age of an idempotency key counts from its request: it leaves with its
-/// challenge, or minutes before.
-pub(super) fn request_seen(tx: &mut Tx<'_>, at: Timestamp, idempotency_key: &[u8]) {
+/// An idempotency key leaves with its challenge, which knows it. Of those written
+/// before it did, the age counts from the request.
+fn request_seen(tx: &mut Tx<'_>, at: Timestamp, idempotency_key: &[u8]) {
     tx.put(keys::aging_request(at, idempotency_key), []);
 }
 
@@ -103,11 +103,12 @@ pub(super) fn remove_challenges(
 /// for a challenge deletes it here.
 fn remove_challenge(tx: &mut Tx<'_>, tenant: TenantId, id: ChallengeId) -> bool {
     let key = keys::challenge(tenant, id);
-    match rows::load::<Challenge>(tx, &key) {
+    let api_key = match rows::load::<Challenge>(tx, &key) {
         Ok(Some(challenge)) if challenge.outcome.is_some() => {
             if let Err(error) = revocations::forget(tx, &challenge) {
                 tracing::error!(%error, challenge = %id, "approvals of a user can't be read");
             }
+            challenge.api_key
         }
         Ok(Some(_)) => {
             tracing::error!(challenge = %id, "a pending challenge is indexed as decided: it stays");
@@ -118,9 +119,26 @@ fn remove_challenge(tx: &mut Tx<'_>, tenant: TenantId, id: ChallengeId) -> bool 
             tracing::error!(%error, challenge = %id, "an old challenge can't be read: it stays");
             return false;
         }
-    }
+    };
     tx.delete(key);
-    tx.delete(keys::signed_body(tenant, id));
+    let body = keys::signed_body(tenant, id);
+    match rows::load::<RequestedBody>(tx, &body) {
+        Ok(Some(RequestedBody {
+            request: Some(request),
+            ..
+        })) => {
+            let request = keys::idempotency(tenant, &api_key, &request);
+            let leads_here = |value: &[u8]| keys::last_id(value) == Some(*id.as_bytes());
+            if tx.peek(&request, leads_here) == Some(true) {
+                tx.delete(request);
+            }
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::error!(%error, challenge = %id, "an old challenge's body can't be read");
+        }
+    }
+    tx.delete(body);
     true
 }
 

@@ -1,5 +1,7 @@
 //! Typed access to rows, for commands and readers alike.
 
+use std::{any::Any, sync::Arc};
+
 use super::record::Record;
 use crate::store::{
     StoreError,
@@ -9,6 +11,14 @@ use crate::store::{
 /// Something rows can be read from.
 pub(super) trait Rows {
     fn raw(&mut self, key: &[u8]) -> Option<Vec<u8>>;
+    /// The value of a row, looked at where it is.
+    fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T>;
+    /// A row as it was decoded before, if it has not changed since.
+    fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>>;
     fn raw_under(
         &mut self,
         prefix: &[u8],
@@ -20,6 +30,16 @@ pub(super) trait Rows {
 impl Rows for Tx<'_> {
     fn raw(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key)
+    }
+    fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.peek(key, look)
+    }
+    fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>> {
+        self.decoded(key, decode)
     }
     fn raw_under(
         &mut self,
@@ -35,6 +55,16 @@ impl Rows for Snapshot<'_> {
     fn raw(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key)
     }
+    fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.peek(key, look)
+    }
+    fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>> {
+        self.decoded(key, decode)
+    }
     fn raw_under(
         &mut self,
         prefix: &[u8],
@@ -47,7 +77,24 @@ impl Rows for Snapshot<'_> {
 
 /// The record under `key`.
 pub(super) fn load<R: Record>(rows: &mut impl Rows, key: &[u8]) -> Result<Option<R>, StoreError> {
-    rows.raw(key).map(|value| read(&value)).transpose()
+    rows.peek(key, read).transpose()
+}
+
+/// The record under `key`, for those that are read much more often than they
+/// change: decoded once.
+pub(super) fn load_shared<R: Record + Any + Send + Sync>(
+    rows: &mut impl Rows,
+    key: &[u8],
+) -> Result<Option<Arc<R>>, StoreError> {
+    rows.decoded(key, read).transpose()
+}
+
+/// The same, as one's own.
+pub(super) fn load_often<R: Record + Clone + Any + Send + Sync>(
+    rows: &mut impl Rows,
+    key: &[u8],
+) -> Result<Option<R>, StoreError> {
+    Ok(load_shared(rows, key)?.map(Arc::unwrap_or_clone))
 }
 
 /// A record from its stored value.

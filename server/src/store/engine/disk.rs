@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | our lock, with the holder's process id |
 //! | `conf`, `db`, `blobs/` | sled's settings, log and (never used) large values |
+//! | `journal.*` | batches that the log may lack; see `journal` |
 //! | `snap.*` | sled's page table when it was last opened; see `recovery` |
 //! | `opening` | there while an opening is under way |
 //! | `watermark` | the number of the last batch acknowledged, so that a log cut short is noticed |
@@ -23,6 +24,7 @@ use sled::{Batch, Db};
 use super::EngineOptions;
 use super::error::OpenError;
 use super::fault;
+use super::journal::{self, Recovered};
 use super::lock::DirectoryLock;
 use super::recovery::{self, Plan};
 use super::tx::guarded;
@@ -30,7 +32,8 @@ use super::tx::guarded;
 /// Where the schema version lives, as a big-endian `u32`.
 pub(super) const SCHEMA_KEY: &[u8] = b"\x00schema";
 
-/// Where each batch leaves its number, as a big-endian `u64`.
+/// The last batch whose changes, and those of all before it, the tree holds: a
+/// big-endian `u64`.
 pub(super) const BATCH_KEY: &[u8] = b"\x00batch";
 
 const CONF: &str = "conf";
@@ -71,8 +74,9 @@ pub(super) struct Disk {
     /// Receives the number of each batch once it is synced; itself synced
     /// only when closing, so it may lag behind but never runs ahead.
     pub(super) watermark: File,
-    /// The number of the last batch.
-    pub(super) batch: u64,
+    /// What the journals hold beyond the tree.
+    pub(super) recovered: Recovered,
+    pub(super) dir: PathBuf,
     pub(super) schema: u32,
     pub(super) lock: DirectoryLock,
 }
@@ -134,6 +138,12 @@ pub(super) fn create(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenEr
     let conf = dir.join(CONF);
     if conf.exists() && check_conf(dir).is_err() {
         fs::remove_file(&conf).map_err(io_error("remove", &conf))?;
+    }
+    // A creation makes no journal: this is a store that has lost its marker.
+    if journal::disk_bytes(dir).map_err(io_error("look at the journal of", dir))? > 0 {
+        return Err(OpenError::AlreadyExists {
+            path: dir.to_owned(),
+        });
     }
     let db = open_sled(dir, options)?;
     // What an interrupted creation left holds at most the version. Anything
@@ -221,7 +231,17 @@ fn finish(
     // The next opening may need the snapshot that this one has left.
     sync(dir)?;
     end_recovery(dir)?;
-    let stored = guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?;
+    let batch = guarded(|| db.get(BATCH_KEY))
+        .map_err(|detail| damaged(dir, detail))?
+        .map_or(Some(0), |bytes| number(&bytes))
+        .ok_or_else(|| damaged(dir, "the batch number is garbled"))?;
+    let recovered = journal::recover(dir, batch)
+        .map_err(io_error("read the journal of", dir))?
+        .map_err(|detail| damaged(dir, detail))?;
+    let stored = match recovered.rows.get(SCHEMA_KEY) {
+        Some(newer) => newer.clone(),
+        None => guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?,
+    };
     let schema = stored
         .and_then(|bytes| bytes.as_ref().try_into().ok().map(u32::from_be_bytes))
         .ok_or_else(|| damaged(dir, "the schema version is missing"))?;
@@ -232,10 +252,7 @@ fn finish(
             supported: options.schema_version,
         });
     }
-    let batch = guarded(|| db.get(BATCH_KEY))
-        .map_err(|detail| damaged(dir, detail))?
-        .map_or(Some(0), |bytes| number(&bytes))
-        .ok_or_else(|| damaged(dir, "the batch number is garbled"))?;
+    let last = recovered.last;
     let watermark_path = dir.join(WATERMARK);
     let watermark = OpenOptions::new()
         .read(true)
@@ -252,10 +269,10 @@ fn finish(
             )
         })?;
     let acknowledged = u64::from_be_bytes(acknowledged);
-    if batch < acknowledged {
+    if last < acknowledged {
         return Err(damaged(
             dir,
-            format!("the log ends at batch {batch}, batch {acknowledged} was acknowledged"),
+            format!("the log ends at batch {last}, batch {acknowledged} was acknowledged"),
         ));
     }
     Ok(Disk {
@@ -263,7 +280,8 @@ fn finish(
         log,
         log_path,
         watermark,
-        batch,
+        recovered,
+        dir: dir.to_owned(),
         schema,
         lock,
     })

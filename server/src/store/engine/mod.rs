@@ -2,17 +2,18 @@
 //! at a time.
 //!
 //! One thread writes. It takes the commands that wait, evaluates each against
-//! the tree plus an overlay of the batch so far (so that two decisions in one
-//! batch see each other), applies the overlay to one tree in one atomic batch,
-//! flushes, syncs the log itself, and only then lets readers see it, runs the
-//! commands' callbacks and answers.
+//! what is durable plus an overlay of the batch so far (so that two decisions in
+//! one batch see each other), appends the overlay to the journal as one record,
+//! syncs it, and only then lets readers see it, runs the commands' callbacks and
+//! answers. Another thread takes what the journal holds into sled's tree, many
+//! batches at a time; until then it is found in memory.
 //!
 //! sled's `flush` on Linux ends in `sync_file_range`, which promises nothing
-//! across a power cut; hence the sync of our own.
+//! across a power cut; hence a sync of our own there too, before the journal's
+//! room is used again.
 //!
-//! Readers run on the caller's thread. While a batch is under way they are
-//! shown what it replaces: never something that a power cut could take back,
-//! and without waiting.
+//! Readers run on the caller's thread, and see a batch once it is synced: never
+//! something that a power cut could take back.
 //!
 //! A failure of the store is final: what was being written is answered with
 //! [`EngineError::Unknown`], everything after with
@@ -20,12 +21,17 @@
 //! that the process can stop and recover by reopening. A failed sync is never
 //! repeated: the kernel may have dropped the pages it could not write.
 
+mod decoded;
 mod disk;
 mod error;
 mod fault;
+mod journal;
+#[cfg(test)]
+mod layer_tests;
 mod lock;
 mod queue;
 mod recovery;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod tx;
@@ -46,9 +52,12 @@ use tokio::sync::{oneshot, watch};
 pub use error::{EngineError, OpenError};
 pub use tx::{MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
 
+use decoded::Decoded;
 use disk::Disk;
+use journal::Recovered;
 use queue::{Answer, Command, Queue, Queued};
-use tx::Overlay;
+use sink::{Load, Sinker};
+use tx::{Below, Overlay};
 use writer::{InFlight, Writer};
 
 /// Called once, with the reason, when the store has failed.
@@ -64,6 +73,11 @@ pub struct EngineOptions {
     /// The most commands in one batch. It also ends with the command that
     /// brings it to [`MAX_COMMAND_BYTES`] or [`MAX_COMMAND_WRITES`].
     pub batch_commands: usize,
+    /// How much the journal may hold before it is taken into the tree, bytes.
+    /// Rows take up to twice that in memory, four times as much where changes
+    /// come faster than the tree takes them, and a start after a crash reads as
+    /// much.
+    pub journal_bytes: u64,
     /// How long a lazy command waits for a batch to ride along with.
     pub lazy_delay: Duration,
     /// The newest schema version the caller reads; a new store gets it.
@@ -78,6 +92,7 @@ impl Default for EngineOptions {
             cache_capacity: 64 << 20,
             queue_capacity: 8192,
             batch_commands: 512,
+            journal_bytes: 8 << 20,
             lazy_delay: Duration::from_millis(50),
             schema_version: 1,
             on_fatal: None,
@@ -91,6 +106,7 @@ impl fmt::Debug for EngineOptions {
             .field("cache_capacity", &self.cache_capacity)
             .field("queue_capacity", &self.queue_capacity)
             .field("batch_commands", &self.batch_commands)
+            .field("journal_bytes", &self.journal_bytes)
             .field("lazy_delay", &self.lazy_delay)
             .field("schema_version", &self.schema_version)
             .finish_non_exhaustive()
@@ -119,8 +135,9 @@ impl Default for Hooks {
 pub struct EngineStats {
     /// Batches answered.
     pub batches: u64,
-    /// Syncs of the log: at most one per batch, none for a batch that changed
-    /// nothing.
+    /// Syncs of the journal: at most one per batch, none for a batch that
+    /// changed nothing. Those of the tree, one for hundreds of changes, are not
+    /// counted.
     pub syncs: u64,
     /// Commands answered.
     pub commands: u64,
@@ -128,6 +145,10 @@ pub struct EngineStats {
     pub refused: u64,
     /// Bytes of keys and values that commands have written.
     pub bytes: u64,
+    /// Keys set, each once per batch.
+    pub puts: u64,
+    /// Keys removed, each once per batch.
+    pub deletes: u64,
     /// Commands waiting now.
     pub queue_depth: usize,
 }
@@ -139,14 +160,30 @@ struct Counters {
     commands: AtomicU64,
     refused: AtomicU64,
     bytes: AtomicU64,
+    puts: AtomicU64,
+    deletes: AtomicU64,
 }
 
 /// What readers see.
 struct View {
     /// Gone once the engine has ended.
     tree: Option<sled::Db>,
-    /// What the batch under way replaces.
-    before: Overlay,
+    decoded: Decoded,
+    /// Durable by the journal alone.
+    recent: Overlay,
+    /// On its way into the tree.
+    sinking: Arc<Overlay>,
+}
+
+impl View {
+    fn below<'a>(&'a self, tree: &'a sled::Db) -> Below<'a> {
+        Below {
+            decoded: &self.decoded,
+            recent: &self.recent,
+            sinking: &self.sinking,
+            tree,
+        }
+    }
 }
 
 struct Shared {
@@ -158,6 +195,8 @@ struct Shared {
     on_fatal: Option<OnFatal>,
     hooks: Hooks,
     batch_commands: usize,
+    journal_bytes: u64,
+    dir: PathBuf,
     log_path: PathBuf,
     schema: u32,
 }
@@ -247,15 +286,34 @@ impl Engine {
             log,
             log_path,
             watermark,
-            batch,
+            recovered,
+            dir,
             schema,
             lock,
         } = disk;
+        let Recovered {
+            rows,
+            last,
+            used,
+            mut journals,
+        } = recovered;
+        let rows = Arc::new(rows);
+        let cannot = |action| {
+            let path = log_path.clone();
+            move |source| OpenError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        let journal = journals.take().map_err(cannot("make a journal for"))?;
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_capacity, options.lazy_delay),
             view: RwLock::new(View {
                 tree: Some(db.clone()),
-                before: Overlay::new(),
+                decoded: Decoded::default(),
+                recent: Overlay::new(),
+                sinking: Arc::clone(&rows),
             }),
             in_flight: Mutex::new(InFlight::None),
             counters: Counters::default(),
@@ -263,7 +321,9 @@ impl Engine {
             on_fatal: options.on_fatal,
             hooks,
             batch_commands: options.batch_commands.max(1),
-            log_path,
+            journal_bytes: options.journal_bytes,
+            dir,
+            log_path: log_path.clone(),
             schema,
         });
         let watched = Arc::downgrade(&shared);
@@ -272,22 +332,35 @@ impl Engine {
                 shared.fail("the storage library panicked on one of its threads");
             }
         });
+        let start_thread = "start a thread to write to";
+        let mut sinker =
+            Sinker::start(Arc::clone(&shared), db.clone(), log).map_err(cannot(start_thread))?;
+        if !used.is_empty() {
+            let load = Load {
+                rows,
+                number: last,
+                journals: used,
+            };
+            sinker
+                .send(load)
+                .map_err(io::Error::other)
+                .map_err(cannot(start_thread))?;
+        }
         let writer = Writer {
             shared: Arc::clone(&shared),
             db,
-            log,
             watermark,
-            batch,
+            batch: last,
+            journal,
+            journals,
+            sinker,
+            record: Vec::new(),
             lock,
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
-            .map_err(|source| OpenError::Io {
-                action: "start a thread to write to",
-                path: shared.log_path.clone(),
-                source,
-            })?;
+            .map_err(cannot(start_thread))?;
         Ok(Self {
             shared: Arc::clone(&shared),
             _owner: Arc::new(Owner {
@@ -360,7 +433,7 @@ impl Engine {
     pub async fn read<T>(&self, f: impl FnOnce(&mut Snapshot<'_>) -> T) -> Result<T, EngineError> {
         let view = self.shared.view.read();
         let tree = view.tree.as_ref().ok_or(EngineError::Unavailable)?;
-        let mut snapshot = Snapshot::new(tree, &view.before);
+        let mut snapshot = Snapshot::new(view.below(tree));
         let value = f(&mut snapshot);
         let failure = snapshot.failure();
         drop(view);
@@ -408,16 +481,19 @@ impl Engine {
             commands: counters.commands.load(Relaxed),
             refused: counters.refused.load(Relaxed),
             bytes: counters.bytes.load(Relaxed),
+            puts: counters.puts.load(Relaxed),
+            deletes: counters.deletes.load(Relaxed),
             queue_depth: self.shared.queue.depth(),
         }
     }
 
-    /// The size of the log on disk, bytes.
+    /// The size of the log and the journals on disk, bytes.
     ///
     /// # Errors
     /// The system's, if it cannot tell.
     pub fn disk_bytes(&self) -> io::Result<u64> {
-        std::fs::metadata(&self.shared.log_path).map(|metadata| metadata.len())
+        let log = std::fs::metadata(&self.shared.log_path)?.len();
+        Ok(log.saturating_add(journal::disk_bytes(&self.shared.dir)?))
     }
 
     /// The schema version found when opening; the caller migrates from there

@@ -1,12 +1,15 @@
 //! What commands and readers see: the tree with an overlay on top.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use sled::{IVec, Tree};
 
+use super::decoded::Decoded;
 use super::disk::SCHEMA_KEY;
 use super::error::EngineError;
 
@@ -53,11 +56,53 @@ fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
     Bound::Unbounded
 }
 
+/// Where a row is looked for that the command at hand has not written: first
+/// what is durable and not yet in the tree, newest first, then the tree.
+#[derive(Clone, Copy)]
+pub(super) struct Below<'a> {
+    pub(super) decoded: &'a Decoded,
+    pub(super) recent: &'a Overlay,
+    pub(super) sinking: &'a Overlay,
+    pub(super) tree: &'a Tree,
+}
+
+impl Below<'_> {
+    /// Looks at the value of `key`, if it has one.
+    fn peek<T>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, String> {
+        for layer in [self.recent, self.sinking] {
+            if let Some(value) = layer.get(key) {
+                return Ok(value.as_deref().map(look));
+            }
+        }
+        let value = guarded(|| self.tree.get(key))?;
+        Ok(value.as_deref().map(look))
+    }
+
+    /// As [`Below::peek`], by what an earlier look has made of it.
+    fn decoded<T: Any + Send + Sync, E>(
+        &self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<Result<Arc<T>, E>>, String> {
+        if let Some(row) = self.decoded.get(key) {
+            return Ok(Some(Ok(row)));
+        }
+        let found = self.peek(key, decode)?;
+        Ok(found.map(|row| {
+            row.map(|row| {
+                let row = Arc::new(row);
+                self.decoded.note(key, Arc::clone(&row));
+                row
+            })
+        }))
+    }
+}
+
 /// Up to `limit` pairs under `prefix`, from `from` (inclusive) on, in key
-/// order, where the overlay wins over the tree.
+/// order, where an earlier layer wins over a later one and all over the tree.
 fn merged_scan(
     tree: &Tree,
-    overlay: &Overlay,
+    layers: &[&Overlay],
     prefix: &[u8],
     from: Option<&[u8]>,
     limit: usize,
@@ -70,44 +115,58 @@ fn merged_scan(
     let bounds = (Bound::Included(start.to_vec()), end);
     guarded(|| {
         let mut found = Vec::new();
-        let mut above = overlay.range(bounds.clone()).peekable();
+        let mut above: Vec<_> = layers
+            .iter()
+            .map(|layer| layer.range(bounds.clone()).peekable())
+            .collect();
         let mut below = tree.range(bounds);
         let mut stored = below.next().transpose()?;
         while found.len() < limit {
-            let overlay_first = match (above.peek(), &stored) {
-                (None, None) => break,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some((key, _)), Some((stored_key, _))) => {
-                    if key.as_slice() == stored_key.as_ref() {
-                        stored = below.next().transpose()?;
-                        true
-                    } else {
-                        key.as_slice() < stored_key.as_ref()
-                    }
-                }
-            };
-            if overlay_first {
-                if let Some((key, Some(value))) = above.next() {
-                    found.push((key.clone(), value.to_vec()));
-                }
-            } else if let Some((key, value)) = stored.take() {
+            let first = above
+                .iter_mut()
+                .filter_map(|layer| layer.peek().map(|(key, _)| key.as_slice()))
+                .min();
+            let Some(first) = first.filter(|first| {
+                stored
+                    .as_ref()
+                    .is_none_or(|(key, _)| *first <= key.as_ref())
+            }) else {
+                let Some((key, value)) = stored.take() else {
+                    break;
+                };
                 found.push((key.to_vec(), value.to_vec()));
                 stored = below.next().transpose()?;
+                continue;
+            };
+            if stored
+                .as_ref()
+                .is_some_and(|(key, _)| key.as_ref() == first)
+            {
+                stored = below.next().transpose()?;
+            }
+            // The first layer that has the key says what it is; the others pass it.
+            let mut newest = None;
+            for layer in &mut above {
+                if let Some((_, value)) = layer.next_if(|(key, _)| key.as_slice() == first) {
+                    newest.get_or_insert(value);
+                }
+            }
+            if let Some(Some(value)) = newest {
+                found.push((first.to_vec(), value.to_vec()));
             }
         }
         Ok(found)
     })
 }
 
-/// What one command sees and changes: the durable tree, the changes of the
+/// What one command sees and changes: what is durable, the changes of the
 /// commands before it in the same batch, and its own.
 ///
 /// A failure of the tree makes the methods answer "nothing there"; the result
 /// of the command is then thrown away and its caller told
 /// [`EngineError::Unknown`].
 pub struct Tx<'a> {
-    tree: &'a Tree,
+    below: Below<'a>,
     overlay: &'a mut Overlay,
     /// What this command replaced in the overlay, oldest first; the outer
     /// `None` is "the overlay had no entry".
@@ -128,9 +187,9 @@ pub(super) struct Evaluated {
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(tree: &'a Tree, overlay: &'a mut Overlay) -> Self {
+    pub(super) fn new(below: Below<'a>, overlay: &'a mut Overlay) -> Self {
         Self {
-            tree,
+            below,
             overlay,
             undo: Vec::new(),
             written: 0,
@@ -143,16 +202,34 @@ impl<'a> Tx<'a> {
 
     /// The value of `key`, if it has one.
     pub fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        self.peek(key, <[u8]>::to_vec)
+    }
+
+    /// Looks at the value of `key` where it is, if it has one.
+    pub fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
         if let Some(value) = self.overlay.get(key) {
-            return value.as_ref().map(|value| value.to_vec());
+            return value.as_deref().map(look);
         }
-        match guarded(|| self.tree.get(key)) {
-            Ok(value) => value.map(|value| value.to_vec()),
-            Err(reason) => {
-                self.failed.get_or_insert(reason);
-                None
-            }
+        self.below.peek(key, look).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
+    }
+
+    /// As [`Tx::peek`], for rows that are read again and again as the same type:
+    /// what was made of one is kept until the row changes.
+    pub fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>> {
+        if let Some(value) = self.overlay.get(key) {
+            return value.as_deref().map(|value| decode(value).map(Arc::new));
         }
+        self.below.decoded(key, decode).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
     }
 
     /// Sets `key` to `value`. A key over [`MAX_KEY`], a value over
@@ -193,7 +270,8 @@ impl<'a> Tx<'a> {
     /// Up to `limit` pairs whose keys start with `prefix`, in key order, from
     /// the full key `from` (inclusive) on if one is given.
     pub fn scan_prefix(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {
-        match merged_scan(self.tree, self.overlay, prefix, from, limit) {
+        let layers = [&*self.overlay, self.below.recent, self.below.sinking];
+        match merged_scan(self.below.tree, &layers, prefix, from, limit) {
             Ok(found) => found,
             Err(reason) => {
                 self.failed.get_or_insert(reason);
@@ -281,40 +359,49 @@ impl<'a> Tx<'a> {
     }
 }
 
-/// One consistent, durable state: while a batch is being made durable, what
-/// it replaces still shows.
+/// One consistent, durable state.
 pub struct Snapshot<'a> {
-    tree: &'a Tree,
-    before: &'a Overlay,
+    below: Below<'a>,
     failed: Option<String>,
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn new(tree: &'a Tree, before: &'a Overlay) -> Self {
+    pub(super) fn new(below: Below<'a>) -> Self {
         Self {
-            tree,
-            before,
+            below,
             failed: None,
         }
     }
 
     /// The value of `key`, if it has one.
     pub fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
-        if let Some(value) = self.before.get(key) {
-            return value.as_ref().map(|value| value.to_vec());
-        }
-        match guarded(|| self.tree.get(key)) {
-            Ok(value) => value.map(|value| value.to_vec()),
-            Err(reason) => {
-                self.failed.get_or_insert(reason);
-                None
-            }
-        }
+        self.peek(key, <[u8]>::to_vec)
+    }
+
+    /// Looks at the value of `key` where it is, if it has one.
+    pub fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.below.peek(key, look).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
+    }
+
+    /// As [`Tx::decoded`].
+    pub fn decoded<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<Result<Arc<T>, E>> {
+        self.below.decoded(key, decode).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
     }
 
     /// As [`Tx::scan_prefix`].
     pub fn scan_prefix(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {
-        match merged_scan(self.tree, self.before, prefix, from, limit) {
+        let layers = [self.below.recent, self.below.sinking];
+        match merged_scan(self.below.tree, &layers, prefix, from, limit) {
             Ok(found) => found,
             Err(reason) => {
                 self.failed.get_or_insert(reason);

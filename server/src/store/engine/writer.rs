@@ -7,14 +7,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sled::{Batch, Db};
+use sled::Db;
 
 use super::Shared;
-use super::disk::BATCH_KEY;
 use super::error::EngineError;
+use super::journal::{self, Journal, Journals};
 use super::lock::DirectoryLock;
 use super::queue::{Answer, Queued};
-use super::tx::{Callback, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, Tx, guarded};
+use super::sink::{Load, Sinker};
+use super::tx::{Callback, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, Tx};
+
+/// How many times its size the journal may reach while the tree is still taking
+/// the last one in. Commands are held up evenly until then, so that none waits
+/// for a whole journal.
+const JOURNAL_SLACK: u64 = 4;
 
 /// A command that has run and waits for its batch.
 pub(super) struct Settled {
@@ -34,10 +40,15 @@ pub(super) enum InFlight {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) db: Db,
-    pub(super) log: File,
     pub(super) watermark: File,
     /// The number of the last batch.
     pub(super) batch: u64,
+    /// The journal being written.
+    pub(super) journal: Journal,
+    pub(super) journals: Journals,
+    pub(super) sinker: Sinker,
+    /// The last record, for its room.
+    pub(super) record: Vec<u8>,
     pub(super) lock: DirectoryLock,
 }
 
@@ -68,31 +79,96 @@ impl Writer {
                 break;
             }
         }
+        self.shared.queue.close();
+        if !self.shared.has_failed()
+            && let Err(reason) = self.empty_journal()
+        {
+            self.shared.fail(&reason);
+        }
         let Self {
             shared,
             db,
-            log,
             watermark,
+            journal,
+            mut journals,
+            sinker,
             lock,
             ..
         } = self;
-        shared.queue.close();
-        let tree = shared.view.write().tree.take();
+        let tree = {
+            let mut view = shared.view.write();
+            (
+                view.tree.take(),
+                std::mem::take(&mut view.recent),
+                std::mem::take(&mut view.sinking),
+            )
+        };
         if shared.has_failed() {
             // Dropping sled flushes, and after a failed sync nothing more may
             // be written; after a panic in it the flush would never end. The
             // directory stays locked until the process ends.
-            std::mem::forget((tree, db, lock));
+            std::mem::forget((tree, db, sinker, lock));
         } else {
+            if let Err(reason) = sinker.end() {
+                tracing::error!(reason);
+            }
             drop((tree, db));
+            journals.release(vec![journal]);
+            if let Err(error) = journals.clear() {
+                // They only take room.
+                tracing::warn!(%error, "the store's journals could not be cut");
+            }
             if let Err(error) = watermark.sync_data() {
                 // It only lags behind.
                 tracing::warn!(%error, "the store's watermark could not be synced");
             }
-            drop(log);
             drop(lock);
         }
         shared.ended.send_replace(true);
+    }
+
+    /// Sends the journal's rows off to the tree once there are enough of them.
+    fn relieve_journal(&mut self) -> Result<(), String> {
+        let (length, enough) = (self.journal.length(), self.shared.journal_bytes.max(1));
+        let over = length.saturating_sub(enough).saturating_mul(1000);
+        let wanted = over / enough / (JOURNAL_SLACK - 1);
+        let arrived = self.sinker.keep_up(wanted, &self.shared)?;
+        self.journals.release(arrived);
+        if length < enough || self.sinker.is_busy() {
+            return Ok(());
+        }
+        self.sink()
+    }
+
+    /// Waits until the tree holds everything.
+    fn empty_journal(&mut self) -> Result<(), String> {
+        if self.journal.length() > 0 {
+            self.sink()?;
+        }
+        let arrived = self.sinker.wait(&self.shared)?;
+        self.journals.release(arrived);
+        Ok(())
+    }
+
+    fn sink(&mut self) -> Result<(), String> {
+        let arrived = self.sinker.wait(&self.shared)?;
+        self.journals.release(arrived);
+        let next = self
+            .journals
+            .take()
+            .map_err(|error| format!("cannot begin a journal: {error}"))?;
+        let rows = {
+            let mut view = self.shared.view.write();
+            let rows = Arc::new(std::mem::take(&mut view.recent));
+            view.sinking = Arc::clone(&rows);
+            rows
+        };
+        let full = std::mem::replace(&mut self.journal, next);
+        self.sinker.send(Load {
+            rows,
+            number: self.batch,
+            journals: vec![full],
+        })
     }
 
     /// Evaluates what was taken, up to the limits of a batch, and makes it
@@ -103,11 +179,13 @@ impl Writer {
         let mut settled = Vec::with_capacity(taken.len());
         let mut bytes = 0_usize;
         let mut failed = None;
+        let view = shared.view.read();
+        let below = view.below(&self.db);
         while bytes < MAX_COMMAND_BYTES && overlay.len() < MAX_COMMAND_WRITES {
             let Some(Queued { command, .. }) = taken.pop_front() else {
                 break;
             };
-            let mut tx = Tx::new(&self.db, &mut overlay);
+            let mut tx = Tx::new(below, &mut overlay);
             let evaluated = catch_unwind(AssertUnwindSafe(|| {
                 let (keep, answer) = command.evaluate(&mut tx);
                 let rejected = tx.rejected();
@@ -133,6 +211,7 @@ impl Writer {
                 break;
             }
         }
+        drop(view);
         let commands = settled.len() as u64;
         {
             let mut in_flight = shared.in_flight.lock();
@@ -174,45 +253,34 @@ impl Writer {
                 answer(Ok(()));
             }
         }
-        Ok(())
+        self.relieve_journal()
     }
 
-    /// Applies, flushes and syncs. Until that is done readers see what the
-    /// batch replaces.
-    fn make_durable(&mut self, mut overlay: Overlay) -> Result<(), String> {
+    /// Writes the batch to the journal, syncs it, and lets readers see it.
+    fn make_durable(&mut self, overlay: Overlay) -> Result<(), String> {
         let shared = &self.shared;
-        let number = self.batch.saturating_add(1).to_be_bytes();
-        overlay.insert(BATCH_KEY.to_vec(), Some(number.as_slice().into()));
-        let before = guarded(|| {
-            overlay
-                .keys()
-                .map(|key| Ok((key.clone(), self.db.get(key)?)))
-                .collect::<sled::Result<Overlay>>()
-        })?;
-        shared.view.write().before = before;
-
-        let mut batch = Batch::default();
-        for (key, value) in overlay {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        guarded(|| self.db.apply_batch(batch))?;
+        let number = self.batch.saturating_add(1);
+        journal::encode(number, &overlay, &mut self.record)?;
+        self.journal
+            .append(&self.record)
+            .map_err(|error| format!("cannot write to the journal: {error}"))?;
         (shared.hooks.after_apply)();
-        guarded(|| self.db.flush())?;
         (shared.hooks.before_sync)()
-            .and_then(|()| self.log.sync_data())
-            .map_err(|error| format!("cannot sync the log: {error}"))?;
+            .and_then(|()| self.journal.sync())
+            .map_err(|error| format!("cannot sync the journal: {error}"))?;
         shared.counters.syncs.fetch_add(1, Relaxed);
-        self.batch = self.batch.saturating_add(1);
+        self.batch = number;
         self.watermark
-            .write_all_at(&number, 0)
+            .write_all_at(&number.to_be_bytes(), 0)
             .map_err(|error| format!("cannot write the watermark: {error}"))?;
-
-        // Not dropped under the lock: readers wait for it.
-        let before = std::mem::take(&mut shared.view.write().before);
-        drop(before);
+        let rows = overlay.len() as u64;
+        let puts = overlay.values().filter(|value| value.is_some()).count() as u64;
+        shared.counters.puts.fetch_add(puts, Relaxed);
+        let deletes = rows.saturating_sub(puts);
+        shared.counters.deletes.fetch_add(deletes, Relaxed);
+        let mut view = shared.view.write();
+        view.decoded.forget(overlay.keys());
+        view.recent.extend(overlay);
         Ok(())
     }
 }

@@ -66,6 +66,37 @@ pub(in crate::store::embedded) struct StoredSignedBody {
     key_id: String,
     #[prost(bytes = "vec", tag = "3")]
     signature: Vec<u8>,
+    /// The `request_id` it was asked for with. Absent too where an index row
+    /// says when the idempotency key leaves.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    request: Option<Vec<u8>>,
+}
+
+/// A signed body with the `request_id` it was asked for with, whose idempotency
+/// key is to leave with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store::embedded) struct RequestedBody {
+    pub(in crate::store::embedded) signed: SignedBody,
+    pub(in crate::store::embedded) request: Option<[u8; 16]>,
+}
+
+impl Record for RequestedBody {
+    type Stored = StoredSignedBody;
+
+    fn store(&self) -> StoredSignedBody {
+        StoredSignedBody {
+            request: self.request.map(|request| request.to_vec()),
+            ..self.signed.store()
+        }
+    }
+
+    fn load(mut stored: StoredSignedBody) -> Result<Self, BadRecord> {
+        let request = stored.request.take();
+        Ok(Self {
+            request: request.map(|request| id16(&request)).transpose()?,
+            signed: SignedBody::load(stored)?,
+        })
+    }
 }
 
 impl Record for SignedBody {
@@ -76,6 +107,7 @@ impl Record for SignedBody {
             body: self.body.clone(),
             key_id: self.key_id.clone(),
             signature: self.signature.clone(),
+            request: None,
         }
     }
 

@@ -52,6 +52,8 @@ mod spending;
 mod text;
 mod ticket;
 
+pub(super) use challenge::RequestedBody;
+
 /// Version of every value written today.
 pub(super) const VERSION: u8 = 1;
 

@@ -8,7 +8,7 @@ use super::{
     super::super::{
         audit::Marks,
         keys,
-        record::{BadRecord, Numbered, Record},
+        record::{BadRecord, Numbered, Record, RequestedBody},
     },
     unhex,
 };
@@ -387,7 +387,12 @@ fn challenge_samples() -> Vec<Sample> {
         key_id: "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".into(),
         signature: vec![0xdd; 64],
     };
-    all.push(record("signed-body", signed));
+    all.push(record("signed-body", signed.clone()));
+    let request = Some([0xff; 16]);
+    all.push(record(
+        "signed-body-requested",
+        RequestedBody { signed, request },
+    ));
     for method in Method::ALL {
         let it = Challenge {
             method: *method,
