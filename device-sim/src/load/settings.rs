@@ -443,7 +443,7 @@ mod tests {
             ("--duration", "long"),
             ("--arrivals", "late"),
             ("--answers", "approve=x"),
-            ("--think", "-1s"),
+            ("--think", "soon"),
             ("--channels", "pigeon"),
             ("--attackers", "bomber"),
             ("--wait", "sleep"),
