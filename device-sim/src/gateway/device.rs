@@ -331,8 +331,11 @@ impl Devices {
         let Some(fleet) = fleets.find(|fleet| token.starts_with(&fleet.prefix)) else {
             return Fate::Discarded;
         };
-        let send = |_| fleet.connected.send((token.to_owned(), push.clone()));
-        if !(0..copies).map(send).all(|sent| sent.is_ok()) {
+        let send = |_| {
+            let push = (token.to_owned(), push.clone());
+            fleet.connected.send(push).is_ok()
+        };
+        if !(0..copies).all(send) {
             return Fate::Discarded;
         }
         if copies > 1 {

@@ -171,7 +171,7 @@ async fn set_up(args: RunArgs, interrupt: Interrupt) -> Result<Arc<Run>, LoadErr
     for key in &keys {
         let (users, keep) = (args.target.devices, args.open_apps);
         let population = population.clone();
-        tenants.push(Tenant::open(idp.clone(), key, population, users, keep, id).await?);
+        tenants.push(Tenant::open(idp.clone(), key, population, users, keep).await?);
     }
     let jwks = match args.http_address() {
         Some(http) => Some(get_text(&format!("{http}/.well-known/jwks.json")).await?),

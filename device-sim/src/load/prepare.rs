@@ -6,20 +6,18 @@ use std::fmt;
 use bytes::Bytes;
 use countersign_proto::imported::MAX_IMPORTED_DEVICES;
 use countersign_proto::v1::{
-    CancelChallengeRequest, ChallengeBody, ImportDevicesRequest, ImportDevicesResponse,
-    ImportedDevice, KeyAlgorithm, KeyProtection, ListAuthenticatorsRequest, Platform,
-    admin_service_client::AdminServiceClient, authenticator,
+    ImportDevicesRequest, ImportDevicesResponse, ImportedDevice, KeyAlgorithm, KeyProtection,
+    ListAuthenticatorsRequest, Platform, admin_service_client::AdminServiceClient, authenticator,
     enrollment_service_client::EnrollmentServiceClient,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::error::LoadError;
 use super::push::Pushed;
 use super::settings::{PrepareArgs, key_id};
-use super::tenant::{CALL_TIMEOUT, timed};
-use crate::fleet::{Connections, FleetError, Idp, Population, enroll_by_ticket};
+use super::tenant::{CALL_TIMEOUT, refused, tenant_of, timed};
+use crate::fleet::{Connections, Idp, Population, enroll_by_ticket};
 use crate::report::progress::{Line, Progress};
 
 /// Connections that registering takes turns on.
@@ -75,17 +73,17 @@ pub async fn prepare(args: PrepareArgs) -> Result<Prepared, LoadError> {
     let mut prepared = Prepared::default();
     for key in args.target.api_keys()? {
         let idp = Idp::new(connections.clone(), &key)?;
-        let mut registry = Registry {
+        let key_id = key_id(&key);
+        let registry = Registry {
+            tenant_id: tenant_of(&idp, key_id).await?,
             connections: connections.clone(),
             idp,
-            key_id: key_id(&key).to_owned(),
+            key_id: key_id.to_owned(),
             population: Population {
                 seed: args.target.population,
             },
             pushed: Pushed::new(&args.target),
-            tenant_id: String::new(),
         };
-        registry.tenant_id = registry.find_tenant().await?;
         let one = match &admin_key {
             Some(admin_key) => registry.import(&args, admin_key).await?,
             None => registry.enroll(&args).await?,
@@ -138,39 +136,8 @@ impl Drop for Counter {
 }
 
 impl Registry {
-    fn refused(&self, call: &'static str) -> impl Fn(Status) -> LoadError + use<> {
-        let key_id = self.key_id.clone();
-        move |status| match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied => LoadError::Key {
-                key_id: key_id.clone(),
-                why: status.message().to_owned(),
-            },
-            _ => FleetError::Refused {
-                call,
-                status: Box::new(status),
-            }
-            .into(),
-        }
-    }
-
-    /// The organisation of the key stands in every challenge: this one asks a
-    /// user who has nothing to answer with.
-    async fn find_tenant(&self) -> Result<String, LoadError> {
-        let request_id = uuid::Uuid::new_v4().to_string();
-        let request = Idp::typical_request(request_id, "load-nobody".to_owned());
-        let request = timed(self.idp.authorized(request), CALL_TIMEOUT);
-        let mut client = self.idp.client(0);
-        let created = client.create_challenge(request).await;
-        let created = created.map_err(self.refused("CreateChallenge"))?;
-        let challenge = created.into_inner().challenge.unwrap_or_default();
-        let cancel = self.idp.authorized(CancelChallengeRequest {
-            challenge_id: challenge.challenge_id,
-        });
-        // It has ended by itself, as a rule.
-        drop(client.cancel_challenge(timed(cancel, CALL_TIMEOUT)).await);
-        let signed = challenge.signed_challenge.unwrap_or_default();
-        let body = ChallengeBody::decode(signed.body).unwrap_or_default();
-        Ok(body.tenant_id)
+    fn refused(&self, call: &'static str) -> impl Fn(Status) -> LoadError {
+        move |status| refused(&self.key_id, call, status)
     }
 
     /// In bulk: ids follow from the keys, and what is there stays.

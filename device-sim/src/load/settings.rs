@@ -193,7 +193,7 @@ impl std::str::FromStr for Waiting {
 /// streams (1024).
 pub(super) const CALLS_PER_CONNECTION: u64 = 1000;
 /// Of the users, how many at most are attacked. They sign in to nothing else.
-const MOST_VICTIMS: u64 = 20;
+const MOST_VICTIMS: u64 = 30;
 
 impl TargetArgs {
     pub(super) fn target(&self) -> Result<fleet::Target, LoadError> {
@@ -443,7 +443,7 @@ mod tests {
             ("--duration", "long"),
             ("--arrivals", "late"),
             ("--answers", "approve=x"),
-            ("--think", "-1s"),
+            ("--think", "soon"),
             ("--channels", "pigeon"),
             ("--attackers", "bomber"),
             ("--wait", "sleep"),

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use countersign_proto::imported::imported_device_id;
 use countersign_proto::v1::{
-    CancelChallengeRequest, Challenge, ChallengeBody, ChallengeState, DecisionReason,
-    ListAuthenticatorsRequest, authenticator, enrollment_service_client::EnrollmentServiceClient,
+    Challenge, ChallengeBody, ListAuthenticatorsRequest, authenticator,
+    enrollment_service_client::EnrollmentServiceClient,
 };
 use parking_lot::Mutex;
 use prost::Message as _;
 use tonic::{Code, Request, Status};
 
-use super::dice::{Dice, Purpose};
 use super::error::LoadError;
 use crate::fleet::{Connections, FleetError, Idp, LightPhone, Population};
 
@@ -30,8 +29,6 @@ pub(super) struct Tenant {
     pub(super) key_id: String,
     /// Its users.
     pub(super) population: Population,
-    /// Digits that policy makes users type; 0: none.
-    pub(super) number_digits: u32,
     connections: Connections,
     roster: Roster,
     /// Phones that are used again and again: those of the first users.
@@ -52,8 +49,44 @@ pub(super) fn timed<M>(mut request: Request<M>, timeout: Duration) -> Request<M>
     request
 }
 
+/// Why a call that a run needs brought nothing.
+pub(super) fn refused(key_id: &str, call: &'static str, status: Status) -> LoadError {
+    if matches!(
+        status.code(),
+        Code::Unauthenticated | Code::PermissionDenied
+    ) {
+        return LoadError::Key {
+            key_id: key_id.to_owned(),
+            why: status.message().to_owned(),
+        };
+    }
+    FleetError::Refused {
+        call,
+        status: Box::new(status),
+    }
+    .into()
+}
+
+/// The organisation of a key. It stands in every challenge: this one is for
+/// somebody who has nothing to answer with, so that nobody is asked.
+///
+/// # Errors
+/// [`LoadError::Key`], [`LoadError::Fleet`].
+pub(super) async fn tenant_of(idp: &Idp, key_id: &str) -> Result<String, LoadError> {
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let nobody = format!("load-nobody-{request_id}");
+    let request = idp.authorized(Idp::typical_request(request_id, nobody));
+    let mut client = idp.client(0);
+    let created = client.create_challenge(timed(request, CALL_TIMEOUT)).await;
+    let created = created.map_err(|status| refused(key_id, "CreateChallenge", status))?;
+    let challenge = created.into_inner().challenge.unwrap_or_default();
+    let signed = challenge.signed_challenge.unwrap_or_default();
+    let body = ChallengeBody::decode(signed.body).unwrap_or_default();
+    Ok(body.tenant_id)
+}
+
 impl Tenant {
-    /// Tries the key out on one user, and looks whether first and last are there.
+    /// Tries the key out, and looks whether first and last are there.
     ///
     /// # Errors
     /// [`LoadError::Key`], [`LoadError::NoPopulation`], [`LoadError::Fleet`].
@@ -63,25 +96,21 @@ impl Tenant {
         population: Population,
         users: u64,
         keep: u64,
-        run: u64,
     ) -> Result<Self, LoadError> {
         let idp = Idp::new(connections.clone(), api_key)?;
         let kept = usize::try_from(keep.min(users)).unwrap_or_default();
+        let key_id = super::settings::key_id(api_key).to_owned();
         let mut tenant = Self {
+            tenant_id: tenant_of(&idp, &key_id).await?,
             idp,
-            tenant_id: String::new(),
-            key_id: super::settings::key_id(api_key).to_owned(),
+            key_id,
             population,
-            number_digits: 0,
             connections,
             roster: Roster::Learnt(Mutex::default()),
             kept: (0..kept).map(|_| OnceLock::new()).collect(),
         };
         tenant.device_id(0).await?;
         tenant.device_id(users.saturating_sub(1)).await?;
-        // Not the same one at each run: a user may be asked only so often.
-        let someone = Dice::new(run, Purpose::Sample, u64::MAX).below(users);
-        tenant.look_round(someone).await?;
         if let Ok(tenant_id) = uuid::Uuid::try_parse(&tenant.tenant_id)
             && tenant.derived(&tenant_id, 0) == tenant.device_id(0).await?
         {
@@ -90,50 +119,8 @@ impl Tenant {
         Ok(tenant)
     }
 
-    /// Asks a user and takes it back: what a challenge looks like here.
-    async fn look_round(&mut self, user: u64) -> Result<(), LoadError> {
-        let user_id = self.population.user_id(user);
-        let request_id = uuid::Uuid::new_v4().to_string();
-        let request = Idp::typical_request(request_id, user_id.clone());
-        let challenge = self.create(user, request).await;
-        let challenge = challenge.map_err(|status| self.refused("CreateChallenge", status))?;
-        let unreachable = challenge.reason() == DecisionReason::Unreachable;
-        if challenge.state() != ChallengeState::Pending {
-            return Err(if unreachable {
-                LoadError::NoPopulation { user_id }
-            } else {
-                let why = format!("a first challenge ended at once: {:?}", challenge.reason());
-                self.refused("CreateChallenge", Status::failed_precondition(why))
-            });
-        }
-        let cancel = CancelChallengeRequest {
-            challenge_id: challenge.challenge_id.clone(),
-        };
-        let cancel = timed(self.idp.authorized(cancel), CALL_TIMEOUT);
-        let cancelled = self.idp.client(user).cancel_challenge(cancel).await;
-        cancelled.map_err(|status| self.refused("CancelChallenge", status))?;
-        let signed = challenge.signed_challenge.clone().unwrap_or_default();
-        let body = ChallengeBody::decode(signed.body).unwrap_or_default();
-        self.number_digits = body.number_digits;
-        self.tenant_id = body.tenant_id;
-        Ok(())
-    }
-
-    pub(super) fn refused(&self, call: &'static str, status: Status) -> LoadError {
-        if matches!(
-            status.code(),
-            Code::Unauthenticated | Code::PermissionDenied
-        ) {
-            return LoadError::Key {
-                key_id: self.key_id.clone(),
-                why: status.message().to_owned(),
-            };
-        }
-        FleetError::Refused {
-            call,
-            status: Box::new(status),
-        }
-        .into()
+    fn refused(&self, call: &'static str, status: Status) -> LoadError {
+        refused(&self.key_id, call, status)
     }
 
     /// Asks for an approval.

@@ -158,15 +158,19 @@ impl Siege {
 }
 
 impl Run {
-    /// The victims of a model: the first half of them is asked by the bomber and
-    /// read along with, the second has its codes guessed.
+    /// The victims of a model: a third of them each, so that attackers don't get
+    /// into each other's way.
     fn victims_of(&self, model: Model) -> Vec<Who> {
-        let (users, devices) = (self.args.users(), self.args.target.devices);
-        let middle = users + self.args.victims().div_ceil(2);
-        let range = match model {
-            Model::Guesser if middle < devices => middle..devices,
-            _ => users..middle.min(devices),
+        let users = self.args.users()..self.args.target.devices;
+        let third = self.args.victims().div_ceil(3);
+        let place = match model {
+            Model::Bomber => 0,
+            Model::Guesser => 1,
+            Model::Replayer => 2,
         };
+        let from = users.start + place * third;
+        let own = from..(from + third).min(users.end);
+        let range = if own.is_empty() { users } else { own };
         let tenants = 0..self.tenants.len();
         tenants
             .flat_map(|tenant| range.clone().map(move |user| (tenant, user)))
