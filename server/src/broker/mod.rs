@@ -148,6 +148,11 @@ impl Broker {
         Timestamp::from_millis(self.clock.now_ms())
     }
 
+    /// For spans only: see [`Clock::monotonic_us`].
+    pub(crate) fn monotonic_us(&self) -> u64 {
+        self.clock.monotonic_us()
+    }
+
     /// Waiting calls and streams end; nothing new is started.
     pub fn stop(&self) {
         self.hub.stopping.cancel();

@@ -32,7 +32,6 @@ use tower_service::Service;
 use super::{Limits, auth};
 use crate::{
     broker::{Broker, IdpCaller, administer::AdminCaller},
-    clock::Clock,
     metrics::Metrics,
 };
 use account::{Account, Fingerprint, Known};
@@ -54,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Admission(Arc<Shared>);
 
 struct Shared {
-    clock: Clock,
+    broker: Arc<Broker>,
     metrics: Arc<Metrics>,
     controller: Mutex<Controller<Account>>,
     known: Known,
@@ -67,10 +66,10 @@ struct Shared {
 }
 
 impl Admission {
-    pub(super) fn new(broker: &Broker, limits: Limits) -> Self {
+    pub(super) fn new(broker: &Arc<Broker>, limits: Limits) -> Self {
         let target = u64::try_from(limits.queue_delay.as_micros());
         Self(Arc::new(Shared {
-            clock: broker.clock.clone(),
+            broker: broker.clone(),
             metrics: broker.metrics.clone(),
             controller: Mutex::new(Controller::new(Settings {
                 max_new_calls: limits.max_new_calls,
@@ -129,7 +128,7 @@ impl Shared {
     }
 
     fn arrive(&self, account: Account) -> Verdict {
-        let now = self.clock.monotonic_us();
+        let now = self.broker.monotonic_us();
         let (verdict, notice, limit, in_flight) = {
             let mut controller = self.controller.lock();
             let verdict = controller.arrive(account, now);
@@ -154,7 +153,7 @@ impl Shared {
     }
 
     fn waited(&self, since_us: u64) {
-        let delay = self.clock.monotonic_us().saturating_sub(since_us);
+        let delay = self.broker.monotonic_us().saturating_sub(since_us);
         self.controller.lock().waited(delay);
         self.metrics.admission.waited(Duration::from_micros(delay));
     }
@@ -271,7 +270,7 @@ async fn serve(
     deadline: Option<Duration>,
 ) -> Response {
     let mut call = call;
-    let since = shared.clock.monotonic_us();
+    let since = shared.broker.monotonic_us();
     if behind {
         to_the_end_of_the_queue().await;
         shared.waited(since);
@@ -281,7 +280,7 @@ async fn serve(
         since.saturating_add(deadline)
     });
     poll_fn(|cx| match end {
-        Some(end) if shared.clock.monotonic_us() >= end => {
+        Some(end) if shared.broker.monotonic_us() >= end => {
             shared.metrics.refused("TIMED_OUT");
             Poll::Ready(auth::too_long().into_http())
         }
