@@ -7,6 +7,10 @@ use clap::{Parser, Subcommand};
 use device_sim::{bench, command, demo, load};
 use tracing_subscriber::EnvFilter;
 
+/// As the broker's own: what is measured here is what runs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Phones and push gateways for Countersign, without Apple or Google
 #[derive(Parser)]
 #[command(name = "device-sim", version, arg_required_else_help = true)]

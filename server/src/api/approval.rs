@@ -12,7 +12,7 @@ use super::{
     status::{status, unauthenticated},
 };
 use crate::{
-    broker::{Broker, IdpCaller, challenge::NewRequest, error::BrokerError},
+    broker::{Broker, IdpCaller, challenge::NewRequest, error::BrokerError, to_its_end},
     domain::{
         Invalid,
         browser::BrowserToken,
@@ -122,11 +122,9 @@ impl v1::approval_service_server::ApprovalService for Approval {
     ) -> Result<Response<v1::CreateChallengeResponse>, Status> {
         let caller = caller(&request)?;
         let new = new_request(request.into_inner()).map_err(invalid)?;
-        let shown = self
-            .broker
-            .create_challenge(&caller, new)
-            .await
-            .map_err(status)?;
+        let broker = self.broker.clone();
+        let step = async move { broker.create_challenge(&caller, new).await };
+        let shown = to_its_end(step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CreateChallengeResponse { challenge }))
     }
@@ -209,11 +207,9 @@ impl v1::approval_service_server::ApprovalService for Approval {
     ) -> Result<Response<v1::CancelChallengeResponse>, Status> {
         let caller = caller(&request)?;
         let id = challenge_id(&request.get_ref().challenge_id)?;
-        let shown = self
-            .broker
-            .cancel_challenge(&caller, id)
-            .await
-            .map_err(status)?;
+        let broker = self.broker.clone();
+        let step = async move { broker.cancel_challenge(&caller, id).await };
+        let shown = to_its_end(step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CancelChallengeResponse { challenge }))
     }
@@ -226,11 +222,9 @@ impl v1::approval_service_server::ApprovalService for Approval {
         let request = request.into_inner();
         let id = challenge_id(&request.challenge_id)?;
         let method = method(request.method).map_err(invalid)?;
-        let shown = self
-            .broker
-            .send_code(&caller, id, method)
-            .await
-            .map_err(status)?;
+        let broker = self.broker.clone();
+        let step = async move { broker.send_code(&caller, id, method).await };
+        let shown = to_its_end(step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::SendCodeResponse { challenge }))
     }
@@ -242,11 +236,9 @@ impl v1::approval_service_server::ApprovalService for Approval {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let id = challenge_id(&request.challenge_id)?;
-        let shown = self
-            .broker
-            .verify_code(&caller, id, &request.code)
-            .await
-            .map_err(status)?;
+        let broker = self.broker.clone();
+        let step = async move { broker.verify_code(&caller, id, &request.code).await };
+        let shown = to_its_end(step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::VerifyCodeResponse { challenge }))
     }

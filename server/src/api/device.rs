@@ -16,6 +16,7 @@ use crate::{
     broker::{
         Broker,
         enroll::{Registration, check_push},
+        to_its_end,
     },
     domain::{Invalid, body::timestamp, device::Device, ids::ChallengeId, time::Timestamp},
 };
@@ -146,11 +147,12 @@ impl v1::device_service_server::DeviceService for Phones {
             .into_inner()
             .response
             .ok_or_else(|| invalid(Invalid::new("response", "is required")))?;
-        let responded = self
-            .broker
-            .respond(&response.body, &response.signature, address)
-            .await
-            .map_err(status)?;
+        let broker = self.broker.clone();
+        let step = async move {
+            let (body, signature) = (&response.body, &response.signature);
+            broker.respond(body, signature, address).await
+        };
+        let responded = to_its_end(step).await.map_err(status)?;
         Ok(Response::new(v1::RespondResponse {
             state: convert::state(responded.state).into(),
             reason: convert::reason(responded.reason).into(),

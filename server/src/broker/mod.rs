@@ -227,6 +227,20 @@ impl Broker {
     }
 }
 
+/// Takes a step to its end even when its caller goes away in the middle of it:
+/// what was stored is also told to those who are to hear of it.
+///
+/// # Errors
+/// Those of the step.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    step: impl Future<Output = Result<T, BrokerError>> + Send + 'static,
+) -> Result<T, BrokerError> {
+    match tokio::spawn(step).await {
+        Ok(result) => result,
+        Err(error) => Err(BrokerError::Internal(error.to_string())),
+    }
+}
+
 /// A challenge with all that is shown of it.
 #[derive(Clone, Debug)]
 pub struct Shown {

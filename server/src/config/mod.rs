@@ -94,8 +94,8 @@ pub struct Limits {
     /// Default 1024.
     pub max_new_calls: u32,
     /// `queue_delay`: how long a call may wait for its turn before new ones are
-    /// refused; a twentieth of it while one organisation asks for much and another
-    /// for little. Default 5 ms.
+    /// refused; at most 0.25 ms while one organisation asks for much and another
+    /// for little. Default 25 ms.
     pub queue_delay: Duration,
     /// `request_timeout`: how long a call may take that doesn't wait for a
     /// person. Default 10 s.
@@ -288,7 +288,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         max_concurrent_streams: section.number_or("max_concurrent_streams", 1_024, 1..=1_000_000),
         max_calls: section.number_or("max_calls", 150_000, 1..=10_000_000),
         max_new_calls: section.number_or("max_new_calls", 1_024, 1..=1_000_000),
-        queue_delay: section.span_or("queue_delay", "5ms", ["1ms", "10s"]),
+        queue_delay: section.span_or("queue_delay", "25ms", ["1ms", "10s"]),
         request_timeout: section.span_or("request_timeout", "10s", ["1s", "5m"]),
         handshake_timeout: section.span_or("handshake_timeout", "10s", ["100ms", "2m"]),
         keepalive_interval: section.span_or("keepalive_interval", "60s", ["1s", "1h"]),

@@ -31,8 +31,14 @@ struct Waiting {
     commands: VecDeque<Queued>,
     /// How many of them somebody waits for.
     urgent: usize,
+    /// How many were taken together the last time.
+    last_taken: usize,
     closed: bool,
 }
+
+/// How often the writer gives way to callers who keep adding commands. It is no
+/// waiting: with nobody else to run, or nothing added, it goes on at once.
+const GATHERING: u32 = 3;
 
 /// First in, first out; full means refused.
 pub(super) struct Queue {
@@ -95,7 +101,23 @@ impl Queue {
                     .timed_out();
             }
         }
+        // Where callers share the processor with this thread, they are about to
+        // add more: one commit for all of them costs as much as for one.
+        for _ in 0..GATHERING {
+            let known = waiting.commands.len();
+            let alone = known <= 1 && waiting.last_taken <= 1;
+            if alone || known >= limit || waiting.closed {
+                break;
+            }
+            drop(waiting);
+            std::thread::yield_now();
+            waiting = self.waiting.lock();
+            if waiting.commands.len() == known {
+                break;
+            }
+        }
         let count = waiting.commands.len().min(limit);
+        waiting.last_taken = count;
         let before = taken.len();
         taken.extend(waiting.commands.drain(..count));
         let urgent = taken.iter().skip(before).filter(|queued| !queued.lazy);
