@@ -90,6 +90,8 @@ pub fn config(dir: &Path, toml: &str) -> Config {
         ),
         set("COUNTERSIGN_GRPC__LISTEN", "127.0.0.1:0".into()),
         set("COUNTERSIGN_HTTP__LISTEN", "127.0.0.1:0".into()),
+        // However slow the machine is, nothing is refused for it.
+        set("COUNTERSIGN_LIMITS__QUEUE_DELAY", "10s".into()),
     ];
     let file = ConfigFile {
         name: "test",

@@ -17,11 +17,14 @@ impl Broker {
     pub async fn run_retention(self: Arc<Self>, keep: Retention) {
         let stopping = self.hub.stopping.clone();
         while !stopping.is_cancelled() {
+            // From beginning to beginning: a long removal, or time that passes in
+            // the middle of it, is made up for.
+            let next = self.now().after(INTERVAL);
             if let Err(error) = self.remove_old(&keep).await {
                 tracing::error!(%error, "what is old could not be removed");
             }
             tokio::select! {
-                () = self.clock.sleep(INTERVAL) => {}
+                () = self.clock.sleep_until(next.as_millis()) => {}
                 () = stopping.cancelled() => return,
             }
         }

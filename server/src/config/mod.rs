@@ -94,7 +94,7 @@ pub struct Limits {
     /// Default 1024.
     pub max_new_calls: u32,
     /// `queue_delay`: how long a call may wait for its turn before new ones are
-    /// refused; at most 0.25 ms while one organisation asks for much and another
+    /// refused; a hundredth of it while one organisation asks for much and another
     /// for little. Default 25 ms.
     pub queue_delay: Duration,
     /// `request_timeout`: how long a call may take that doesn't wait for a

@@ -11,7 +11,7 @@
 //!   have filled it: that is max-min fairness, and at most doubles the total.
 //! * **cut**, on those tenants only that ask for much while another asks for
 //!   little: who asks for little should not feel the others' queue at all, so
-//!   that the delay aimed at is a quarter of a millisecond. May be below one call in flight.
+//!   that the delay aimed at is a hundredth. May be below one call in flight.
 //!   A delay so small may have other causes (another process, a slow machine)
 //!   that no cut can cure: it is in force only for a while after more came than
 //!   could be done, and then tried without.
@@ -25,9 +25,9 @@ pub(super) const INTERVAL_US: u64 = 100_000;
 /// after three intervals, all after some thirty.
 const KEEP: f64 = 0.8;
 
-/// The delay that somebody quiet may feel, microseconds: a
+/// Part of the delay aimed at that somebody quiet may feel: 250 µs of 25 ms, a
 /// fifth of a call that is made durable in a millisecond or two.
-const PROTECTED_US: u64 = 250;
+const PROTECTED: u64 = 100;
 
 /// How long the cut is in force at first, and at most, when more comes than can
 /// be done each time it is tried without: such a trial takes two or three
@@ -312,7 +312,7 @@ impl<A: Account> Controller<A> {
         let most = f64::from(self.settings.max_new_calls.max(1));
         let delay = self.delay_sum_us / u64::from(self.delays);
         let target = self.settings.target_us;
-        let shared = target.min(PROTECTED_US);
+        let shared = target / PROTECTED;
         if (self.limited || delay > target) && now_us >= self.cut_until_us {
             let failed = now_us.saturating_sub(self.cut_until_us) < TRIAL_US;
             self.span_us = if failed {

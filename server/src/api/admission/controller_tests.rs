@@ -30,7 +30,7 @@ impl Account for Who {
 
 const SETTINGS: Settings = Settings {
     max_new_calls: 1024,
-    target_us: 5_000,
+    target_us: 25_000,
 };
 
 /// Nothing is ever refused.
@@ -394,7 +394,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn whatever_happens(steps in steps(), most in 1..64_u32) {
-        let mut controller = Controller::new(Settings { max_new_calls: most, target_us: 5_000 });
+        let mut controller = Controller::new(Settings { max_new_calls: most, target_us: 25_000 });
         let mut now = 0;
         let mut running: Vec<Who> = Vec::new();
         for step in steps {
