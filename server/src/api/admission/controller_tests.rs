@@ -239,7 +239,10 @@ fn at_three_times_the_maximum_the_goodput_stays() {
         // Three quarters of 3 times DECIDE are spent on refusing: 0.935 is left.
         assert!(got > 0.9, "{got} at {think}, {commit}");
         let waited = world.seen.get_mut(&A).unwrap().p99();
-        assert!(waited < commit + 30_000, "{waited} at {think}, {commit}");
+        assert!(
+            waited < commit + 2 * SETTINGS.target_us,
+            "{waited} at {think}, {commit}"
+        );
         assert!(world.most_in_flight <= 512, "{}", world.most_in_flight);
     }
     // What it would be otherwise.
@@ -333,7 +336,7 @@ fn afterwards_everything_is_as_before() {
         [Notice::Began, Notice::Ended { refused: all }] => all - u64::from(refused),
         other => panic!("{other:?}"),
     };
-    assert!(first_second < 200, "{first_second}");
+    assert!(first_second < 400, "{first_second}");
 }
 
 /// Delays that no load explains are not the callers' fault.

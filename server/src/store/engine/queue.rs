@@ -38,7 +38,7 @@ struct Waiting {
 
 /// How often the writer gives way to callers who keep adding commands. It is no
 /// waiting: with nobody else to run, or nothing added, it goes on at once.
-const GATHERING: u32 = 3;
+const GATHERING: u32 = 4;
 
 /// First in, first out; full means refused.
 pub(super) struct Queue {

@@ -26,6 +26,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often somebody who has to keep to the tree's pace looks where it is.
 const STEP: Duration = Duration::from_millis(1);
 
+/// Rows put into the tree before others who want the processor go first: nobody
+/// waits for this thread, and callers wait for theirs.
+const STRIDE: usize = 8;
+
 /// Rows on their way into the tree.
 pub(super) struct Load {
     pub(super) rows: Arc<Overlay>,
