@@ -347,8 +347,8 @@ async fn expiry(
     let started = Instant::now();
     let tenth = (count / 10).max(1);
     big.ask(tenth, None).await?;
-    let guess = started.elapsed() * 13;
-    let at = SystemTime::now() + guess.max(Duration::from_secs(16)) + Duration::from_secs(3);
+    let guess = started.elapsed() * 20;
+    let at = SystemTime::now() + guess + Duration::from_secs(20);
     // The whole second, as a person would have it.
     let at = UNIX_EPOCH
         + Duration::from_secs(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());

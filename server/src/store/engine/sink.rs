@@ -28,7 +28,7 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// Rows put into the tree before others who want the processor go first: nobody
 /// waits for this thread, and callers wait for theirs.
-const STRIDE: usize = 8;
+const STRIDE: u64 = 8;
 
 /// Rows on their way into the tree.
 pub(super) struct Load {
@@ -178,6 +178,9 @@ fn sink(
                 };
                 count = count.saturating_add(1);
                 sunk = sunk.saturating_add(1);
+                if sunk.is_multiple_of(STRIDE) {
+                    std::thread::yield_now();
+                }
                 if sunk.is_multiple_of(64) {
                     progress.store(sunk.saturating_mul(WHOLE) / total, Relaxed);
                 }
