@@ -132,7 +132,6 @@ async fn what_was_begun_is_finished_and_what_is_new_is_refused() {
         .lock_user(v1::LockUserRequest {
             tenant_id: own.id.clone(),
             user_id: "eve".into(),
-            ..v1::LockUserRequest::default()
         })
         .await
         .unwrap();
