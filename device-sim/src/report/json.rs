@@ -68,7 +68,7 @@ pub fn write(report: &LoadReport, path: &Path) -> io::Result<()> {
     write_file(path, &to_string(report)?)
 }
 
-/// Reads one that [`write`] wrote.
+/// Reads one that [`write()`] wrote.
 ///
 /// # Errors
 /// See [`ReadError`].
