@@ -281,7 +281,7 @@ fn note_decision(
     now: Timestamp,
     by: &By,
 ) -> Result<(), StoreError> {
-    retention::challenge_decided(tx, challenge, outcome);
+    retention::challenge_decided(tx, challenge, outcome)?;
     let outcome = format!(
         "{} {}",
         final_name(outcome.state),

@@ -40,12 +40,18 @@ pub(super) fn after(
     let sequence = audit::last(rows, writer)?;
     let from = keys::event(tenant, writer, after.max(left).saturating_add(1));
     let mut entries = Vec::new();
+    let mut pack = None;
     for (key, _) in rows.raw_under(&keys::events_of(tenant, writer), Some(&from), limit) {
         let at = keys::last_number(&key)
             .ok_or_else(|| StoreError::Corrupt("a key of an event".into()))?;
-        let entry = rows::load(rows, &keys::audit(writer, at))?
-            .ok_or_else(|| StoreError::Corrupt(format!("event {at} has no audit entry")))?;
-        entries.push(entry);
+        let entry = |pack: &Option<audit::Pack>| pack.as_ref()?.entry(at).cloned();
+        let mut found = entry(&pack);
+        if found.is_none() {
+            pack = audit::pack_of(rows, writer, at)?;
+            found = entry(&pack);
+        }
+        let missing = || StoreError::Corrupt(format!("event {at} has no audit entry"));
+        entries.push(found.ok_or_else(missing)?);
     }
     Ok(Happened {
         left,

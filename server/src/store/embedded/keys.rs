@@ -48,6 +48,7 @@ const AUDIT_MARKS: u8 = b'h';
 /// What leaves by age; a second byte says of which kind.
 const AGING: u8 = b'R';
 const AGING_CHALLENGE: u8 = b'c';
+const AGING_DECISIONS: u8 = b'd';
 const AGING_REQUEST: u8 = b'i';
 const AGING_TICKET: u8 = b'q';
 const AGING_PROGRESS: u8 = b'p';
@@ -420,6 +421,15 @@ pub(super) fn aging_challenge(decided: Timestamp, tenant: TenantId, id: Challeng
 
 pub(super) fn aging_challenges() -> Vec<u8> {
     key(AGING, &[&[AGING_CHALLENGE]])
+}
+
+/// Some decisions in one row; rows are numbered as time goes on.
+pub(super) fn aging_decisions(number: u64) -> Vec<u8> {
+    key(AGING, &[&[AGING_DECISIONS], &number.to_be_bytes()])
+}
+
+pub(super) fn all_aging_decisions() -> Vec<u8> {
+    key(AGING, &[&[AGING_DECISIONS]])
 }
 
 pub(super) fn aging_ticket(expired: Timestamp, tenant: TenantId, id: EnrollmentId) -> Vec<u8> {

@@ -79,6 +79,10 @@ pub struct EmbeddedStore {
     texts: Claims<TextId>,
 }
 
+/// The version of what is stored. 2: several entries of the audit trail in a row,
+/// of which a program that knows version 1 would see the first only.
+const SCHEMA: u32 = 2;
+
 impl EmbeddedStore {
     /// What the engine has done since it was opened.
     #[must_use]
@@ -91,7 +95,16 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`], in words for an operator.
     pub fn open(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
-        Engine::open(dir, options).map(Self::over)
+        let engine = Engine::open(dir, at_this_version(options))?;
+        if engine.schema_version() < SCHEMA {
+            // First in the queue, so part of the first commit. It is refused only
+            // where everything else is too.
+            let raised = engine.write_lazy(|tx| tx.set_schema_version(SCHEMA));
+            if let Err(error) = raised {
+                tracing::error!(%error, "the store's version can't be noted");
+            }
+        }
+        Ok(Self::over(engine))
     }
 
     /// Makes a new directory.
@@ -99,7 +112,7 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`], in words for an operator.
     pub fn create(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
-        Engine::create(dir, options).map(Self::over)
+        Engine::create(dir, at_this_version(options)).map(Self::over)
     }
 
     fn over(engine: Engine) -> Self {
@@ -140,6 +153,13 @@ impl EmbeddedStore {
                 audit::tell(tx, &hints);
             })
             .map_err(engine_error)
+    }
+}
+
+fn at_this_version(options: EngineOptions) -> EngineOptions {
+    EngineOptions {
+        schema_version: SCHEMA,
+        ..options
     }
 }
 

@@ -5,10 +5,16 @@
 //! that a step looks at nothing that is to stay. What was written before there
 //! was such an index gets its rows by [`index_step`], once.
 
-use super::{Hints, audit, events, keys, record::RequestedBody, revocations, rows};
+use super::{
+    Hints,
+    audit::{self, Pack},
+    events, keys,
+    record::{Decision, Decisions, Record as _, RequestedBody},
+    revocations, rows,
+};
 use crate::{
     domain::{
-        audit::{By, ChainedEntry, SignedHead, Told},
+        audit::{By, SignedHead, Told},
         challenge::{Challenge, Outcome},
         ids::{ChallengeId, EnrollmentId, TenantId},
         ticket::Ticket,
@@ -16,23 +22,51 @@ use crate::{
     },
     store::{
         Left, StoreError,
-        engine::{Pair, Tx},
+        engine::{MAX_VALUE, Pair, Tx},
     },
 };
 
+/// Entries of the audit trail whose decisions stand in one row: as many as must fit
+/// into a value, and as leave in one command.
+const DECISIONS: u64 = 80;
 /// Challenges or tickets that leave in one command. Each is up to seven rows, and
 /// a command must stay below
 /// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES).
 const STEP: usize = 96;
 /// Rows of a kind that is one row and its index, or is only looked at.
 const ROW_STEP: usize = 256;
+/// Packs of audit entries that leave in one command: each up to sixteen entries
+/// with an index row each.
+const PACK_STEP: usize = 32;
 /// Signed heads looked at for one that may be the next to leave with.
 const HEAD_STEP: usize = 64;
 
-/// The age of a decided challenge counts from its decision.
-pub(super) fn challenge_decided(tx: &mut Tx<'_>, challenge: &Challenge, outcome: &Outcome) {
-    let key = keys::aging_challenge(outcome.decide_time, challenge.tenant, challenge.id);
-    tx.put(key, []);
+/// The age of a decided challenge counts from its decision. Those of some entries
+/// of the audit trail stand in one row, so that each costs the tree little.
+pub(super) fn challenge_decided(
+    tx: &mut Tx<'_>,
+    challenge: &Challenge,
+    outcome: &Outcome,
+) -> Result<(), StoreError> {
+    let decision = Decision {
+        time: outcome.decide_time,
+        tenant: challenge.tenant,
+        id: challenge.id,
+    };
+    let row = audit::last(tx, audit::WRITER)? / DECISIONS;
+    let key = keys::aging_decisions(row);
+    let mut value = tx
+        .get(&key)
+        .unwrap_or_else(|| Decisions::default().to_value());
+    value.extend(decision.continuation());
+    if value.len() > MAX_VALUE {
+        // More decisions than entries: none of ours, but a row each will do.
+        let key = keys::aging_challenge(decision.time, decision.tenant, decision.id);
+        tx.put(key, []);
+    } else {
+        tx.put(key, value);
+    }
+    Ok(())
 }
 
 /// An idempotency key leaves with its challenge, which knows it. Of those written
@@ -92,11 +126,55 @@ pub(super) fn remove_challenges(
         }
         tx.delete(key);
     }
+    let more_decisions = if count == 0 && !more {
+        let left = remove_decided(tx, before)?;
+        count = left.count;
+        left.more
+    } else {
+        true
+    };
     note_removed(tx, "challenges.removed", count, before, now)?;
     Ok(Left {
         count,
-        more: more || more_requests,
+        more: more_decisions || more_requests,
     })
+}
+
+/// Removes the challenges of the oldest row of decisions.
+fn remove_decided(tx: &mut Tx<'_>, before: Timestamp) -> Result<Left, StoreError> {
+    let Some((key, value)) = tx.scan_prefix(&keys::all_aging_decisions(), None, 1).pop() else {
+        return Ok(Left::default());
+    };
+    let Decisions(decisions) = match rows::read(&value) {
+        Ok(decisions) => decisions,
+        Err(error) => {
+            tracing::error!(%error, "old decisions can't be read: their challenges stay");
+            tx.delete(key);
+            return Ok(Left {
+                count: 0,
+                more: true,
+            });
+        }
+    };
+    let (old, stay): (Vec<_>, Vec<_>) = decisions
+        .into_iter()
+        .partition(|decision| decision.time < before);
+    if old.is_empty() {
+        return Ok(Left::default());
+    }
+    let mut count = 0_usize;
+    for Decision { tenant, id, .. } in old {
+        if remove_challenge(tx, tenant, id) {
+            count = count.saturating_add(1);
+        }
+    }
+    let more = stay.is_empty();
+    if more {
+        tx.delete(key);
+    } else {
+        rows::save(tx, key, &Decisions(stay));
+    }
+    Ok(Left { count, more })
 }
 
 /// Deletes all rows of one challenge that has been decided. Whoever stores more
@@ -199,21 +277,7 @@ pub(super) fn remove_audit(
     now: Timestamp,
 ) -> Result<Left, StoreError> {
     let mut marks = audit::marks(tx, writer)?;
-    let mut count = 0_usize;
-    for (key, value) in tx.scan_prefix(&keys::audit_entries(writer), None, ROW_STEP) {
-        let Some(sequence) = keys::last_number(&key).filter(|at| *at <= marks.left) else {
-            break;
-        };
-        let index = rows::read::<ChainedEntry>(&value)
-            .ok()
-            .and_then(|entry| Told::read(&entry.content))
-            .and_then(|told| events::index_of(&told, writer, sequence));
-        if let Some(index) = index {
-            tx.delete(index);
-        }
-        tx.delete(key);
-        count = count.saturating_add(1);
-    }
+    let count = delete_left(tx, writer, marks.left)?;
     for (key, _) in tx.scan_prefix(&keys::signed_heads(writer), None, HEAD_STEP) {
         if keys::last_number(&key).is_none_or(|sequence| sequence >= marks.left) {
             break;
@@ -228,9 +292,8 @@ pub(super) fn remove_audit(
     let heads = tx.scan_prefix(&keys::signed_heads(writer), Some(&from), HEAD_STEP);
     for (_, value) in heads {
         let head: SignedHead = rows::read(&value)?;
-        let entry: Option<ChainedEntry> = rows::load(tx, &keys::audit(writer, head.sequence))?;
-        let old = entry
-            .and_then(|entry| Told::read(&entry.content))
+        let old = audit::pack_of(tx, writer, head.sequence)?
+            .and_then(|pack| Told::read(&pack.entry(head.sequence)?.content))
             .is_some_and(|told| told.time < before);
         if !old {
             break;
@@ -256,6 +319,40 @@ pub(super) fn remove_audit(
         count: 0,
         more: true,
     })
+}
+
+/// Deletes the next entries that are marked as gone. A pack of which some are to
+/// stay begins anew with those.
+fn delete_left(tx: &mut Tx<'_>, writer: u64, left: u64) -> Result<usize, StoreError> {
+    let mut count = 0_usize;
+    for (key, value) in tx.scan_prefix(&keys::audit_entries(writer), None, PACK_STEP) {
+        let Some(first) = keys::last_number(&key).filter(|first| *first <= left) else {
+            break;
+        };
+        let Pack(mut entries) = match rows::read(&value) {
+            Ok(pack) => pack,
+            Err(error) => {
+                tracing::error!(%error, first, "entries of the audit trail can't be read: they leave");
+                Pack(Vec::new())
+            }
+        };
+        let stay = entries.split_off(entries.partition_point(|entry| entry.sequence <= left));
+        for entry in &entries {
+            let index = Told::read(&entry.content)
+                .and_then(|told| events::index_of(&told, writer, entry.sequence));
+            if let Some(index) = index {
+                tx.delete(index);
+            }
+        }
+        tx.delete(key);
+        count = count.saturating_add(entries.len().max(1));
+        if let Some(next) = stay.first() {
+            audit::close_pack(tx, writer, first)?;
+            let key = keys::audit(writer, next.sequence);
+            rows::save(tx, key, &Pack(stay));
+        }
+    }
+    Ok(count)
 }
 
 fn note_removed(
@@ -340,7 +437,10 @@ fn index_row(tx: &mut Tx<'_>, kind: Kind, key: &[u8], value: &[u8]) {
         Kind::Challenges => match rows::read::<Challenge>(value) {
             Ok(challenge) => {
                 if let Some(outcome) = challenge.outcome.clone() {
-                    challenge_decided(tx, &challenge, &outcome);
+                    tx.put(
+                        keys::aging_challenge(outcome.decide_time, challenge.tenant, challenge.id),
+                        [],
+                    );
                 }
             }
             Err(error) => tracing::error!(%error, "a challenge can't be read: it will not leave"),

@@ -25,6 +25,8 @@ pub(super) trait Rows {
         from: Option<&[u8]>,
         limit: usize,
     ) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// The last row under `prefix` whose key is `at` or comes before it.
+    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<(Vec<u8>, Vec<u8>)>;
 }
 
 impl Rows for Tx<'_> {
@@ -49,6 +51,9 @@ impl Rows for Tx<'_> {
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.scan_prefix(prefix, from, limit)
     }
+    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.last_under(prefix, at)
+    }
 }
 
 impl Rows for Snapshot<'_> {
@@ -72,6 +77,9 @@ impl Rows for Snapshot<'_> {
         limit: usize,
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.scan_prefix(prefix, from, limit)
+    }
+    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.last_under(prefix, at)
     }
 }
 

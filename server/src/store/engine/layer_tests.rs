@@ -88,6 +88,13 @@ async fn whatever_is_where_reads_are_the_same() {
             assert_eq!(found.await.unwrap(), expected);
             let one = engine.read(|snapshot| snapshot.get(&from)).await.unwrap();
             assert_eq!(one, model.get(&from).cloned());
+            let at = [&prefix[..], &from[2..]].concat();
+            let before = model.range(prefix.clone()..=at.clone()).next_back();
+            let last = engine.read(|snapshot| snapshot.last_under(&prefix, &at));
+            assert_eq!(
+                last.await.unwrap(),
+                before.map(|(key, value)| (key.clone(), value.clone()))
+            );
             if round % 100 == 99 {
                 engine.close().await.unwrap();
                 drop(engine);

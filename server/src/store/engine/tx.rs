@@ -159,6 +159,41 @@ fn merged_scan(
     })
 }
 
+/// The last pair under `prefix` whose key is `at`, itself under `prefix`, or comes
+/// before it; layers as in [`merged_scan`].
+fn merged_last(
+    tree: &Tree,
+    layers: &[&Overlay],
+    prefix: &[u8],
+    at: &[u8],
+) -> Result<Option<Pair>, String> {
+    if !at.starts_with(prefix) {
+        return Ok(None);
+    }
+    let mut end = Bound::Included(at.to_vec());
+    loop {
+        let bounds = (Bound::Included(prefix.to_vec()), end);
+        let stored = guarded(|| tree.range(bounds.clone()).next_back().transpose())?;
+        let mut last: Option<(&[u8], Option<&[u8]>)> = stored
+            .as_ref()
+            .map(|(key, value)| (key.as_ref(), Some(value.as_ref())));
+        // From the oldest layer to the newest, which has the last word.
+        for layer in layers.iter().rev() {
+            if let Some((key, value)) = layer.range(bounds.clone()).next_back()
+                && last.is_none_or(|(known, _)| key.as_slice() >= known)
+            {
+                last = Some((key.as_slice(), value.as_deref()));
+            }
+        }
+        match last {
+            None => return Ok(None),
+            Some((key, Some(value))) => return Ok(Some((key.to_vec(), value.to_vec()))),
+            // Removed: what comes before it?
+            Some((key, None)) => end = Bound::Excluded(key.to_vec()),
+        }
+    }
+}
+
 /// What one command sees and changes: what is durable, the changes of the
 /// commands before it in the same batch, and its own.
 ///
@@ -280,6 +315,16 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// The last pair whose key starts with `prefix` and is `at` or comes before
+    /// it.
+    pub fn last_under(&mut self, prefix: &[u8], at: &[u8]) -> Option<Pair> {
+        let layers = [&*self.overlay, self.below.recent, self.below.sinking];
+        merged_last(self.below.tree, &layers, prefix, at).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
+    }
+
     /// Runs `callback` on the writer thread once this command is durable and
     /// visible to readers, just before its caller is answered; never if the
     /// command is rolled back or the store fails. It must be quick and must
@@ -304,12 +349,21 @@ impl<'a> Tx<'a> {
     }
 
     fn set(&mut self, key: Vec<u8>, value: Option<IVec>) {
+        let length = |value: &Option<IVec>| value.as_ref().map_or(0, |value| value.len());
         self.written = self
             .written
             .saturating_add(key.len())
-            .saturating_add(value.as_ref().map_or(0, |value| value.len()));
+            .saturating_add(length(&value));
         let before = match self.overlay.entry(key.clone()) {
-            Entry::Occupied(mut entry) => Some(entry.insert(value)),
+            // A batch logs a key once, however often it was set.
+            Entry::Occupied(mut entry) => {
+                let before = entry.insert(value);
+                self.written = self
+                    .written
+                    .saturating_sub(key.len())
+                    .saturating_sub(length(&before));
+                Some(before)
+            }
             Entry::Vacant(entry) => {
                 entry.insert(value);
                 None
@@ -408,6 +462,15 @@ impl<'a> Snapshot<'a> {
                 Vec::new()
             }
         }
+    }
+
+    /// As [`Tx::last_under`].
+    pub fn last_under(&mut self, prefix: &[u8], at: &[u8]) -> Option<Pair> {
+        let layers = [self.below.recent, self.below.sinking];
+        merged_last(self.below.tree, &layers, prefix, at).unwrap_or_else(|reason| {
+            self.failed.get_or_insert(reason);
+            None
+        })
     }
 
     pub(super) fn failure(self) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use super::{
     super::{keys, rows},
-    Marks, read_head,
+    Head, Marks, Pack, head,
 };
 use crate::{
     domain::audit::{Chain, ChainedEntry, SignedHead},
@@ -21,8 +21,7 @@ pub(in crate::store::embedded) fn last(
     rows: &mut impl rows::Rows,
     writer: u64,
 ) -> Result<u64, StoreError> {
-    let head = rows.raw(&keys::audit_head(writer));
-    Ok(read_head(head.as_deref())?.0)
+    Ok(head(rows, writer)?.sequence)
 }
 
 /// Where each writer's chain stands.
@@ -33,7 +32,7 @@ pub(in crate::store::embedded) fn chains(
     for (key, head) in rows.raw_under(&keys::audit_chains(), None, usize::MAX) {
         let writer = keys::last_number(&key)
             .ok_or_else(|| StoreError::Corrupt("a writer of the audit chain".into()))?;
-        let (sequence, link) = read_head(Some(&head))?;
+        let Head { sequence, link, .. } = Head::read(Some(&head))?;
         let marks = marks(rows, writer)?;
         found.push(Chain {
             writer,
@@ -46,7 +45,17 @@ pub(in crate::store::embedded) fn chains(
     Ok(found)
 }
 
-/// Entries from `from` on that have not left.
+/// The pack in which the entry `sequence` is, if that has not left.
+pub(in crate::store::embedded) fn pack_of(
+    rows: &mut impl rows::Rows,
+    writer: u64,
+    sequence: u64,
+) -> Result<Option<Pack>, StoreError> {
+    let row = rows.raw_last(&keys::audit_entries(writer), &keys::audit(writer, sequence));
+    row.map(|(_, value)| rows::read(&value)).transpose()
+}
+
+/// Up to `limit` entries from `from` on that have not left.
 pub(in crate::store::embedded) fn page(
     rows: &mut impl rows::Rows,
     writer: u64,
@@ -54,14 +63,34 @@ pub(in crate::store::embedded) fn page(
     limit: usize,
 ) -> Result<Vec<ChainedEntry>, StoreError> {
     let from = from.max(marks(rows, writer)?.left.saturating_add(1));
-    rows.raw_under(
-        &keys::audit_entries(writer),
-        Some(&keys::audit(writer, from)),
-        limit,
-    )
-    .iter()
-    .map(|(_, value)| rows::read(value))
-    .collect()
+    let mut entries = match pack_of(rows, writer, from)? {
+        Some(Pack(entries)) => entries,
+        None => Vec::new(),
+    };
+    entries.retain(|entry| entry.sequence >= from);
+    while entries.len() < limit {
+        let next = entries
+            .last()
+            .map_or(from, |last| last.sequence.saturating_add(1));
+        // As many rows as there must be at least.
+        let wanted = limit
+            .saturating_sub(entries.len())
+            .div_ceil(usize::from(Pack::MOST));
+        let found = rows.raw_under(
+            &keys::audit_entries(writer),
+            Some(&keys::audit(writer, next)),
+            wanted,
+        );
+        for (_, value) in &found {
+            let Pack(more) = rows::read(value)?;
+            entries.extend(more);
+        }
+        if found.len() < wanted {
+            break;
+        }
+    }
+    entries.truncate(limit);
+    Ok(entries)
 }
 
 /// Signed heads from that of `from` on, which may be that of the last entry that

@@ -7,8 +7,8 @@
 mod heads;
 mod record;
 
-pub(super) use heads::{add_head, chains, heads, last, marks, page};
-pub(super) use record::Marks;
+pub(super) use heads::{add_head, chains, heads, last, marks, pack_of, page};
+pub(super) use record::{Marks, Pack, continuation};
 
 use std::collections::BTreeSet;
 
@@ -18,27 +18,76 @@ use crate::{
         ids::{TenantId, UserId},
         time::Timestamp,
     },
-    store::{Hint, StoreError, engine::Tx},
+    store::{
+        Hint, StoreError,
+        engine::{MAX_VALUE, Tx},
+    },
 };
 
-use super::{Hints, events, keys, rows};
+use super::{Hints, events, keys, record::Record as _, rows};
 
 /// The embedded engine has one writer.
 pub(super) const WRITER: u64 = 1;
 
-/// The last sequence and its link, as stored.
-fn read_head(head: Option<&[u8]>) -> Result<(u64, [u8; 32]), StoreError> {
-    let Some(head) = head else {
-        return Ok((0, FIRST_LINK));
-    };
-    head.split_first_chunk::<8>()
-        .and_then(|(sequence, link)| {
-            Some((
-                u64::from_be_bytes(*sequence),
-                <[u8; 32]>::try_from(link).ok()?,
-            ))
-        })
-        .ok_or_else(|| StoreError::Corrupt("the head of the audit chain".into()))
+/// The end of a chain, as stored.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// The last entry; 0: none.
+    pub(super) sequence: u64,
+    link: [u8; 32],
+    /// The first entry of the pack that the next one may be added to.
+    pack: Option<u64>,
+}
+
+impl Head {
+    fn read(head: Option<&[u8]>) -> Result<Self, StoreError> {
+        let Some(head) = head else {
+            return Ok(Self {
+                sequence: 0,
+                link: FIRST_LINK,
+                pack: None,
+            });
+        };
+        head.split_first_chunk::<8>()
+            .and_then(|(sequence, rest)| {
+                let (link, pack) = rest.split_first_chunk::<32>()?;
+                Some(Self {
+                    sequence: u64::from_be_bytes(*sequence),
+                    link: *link,
+                    pack: match pack {
+                        [] => None,
+                        first => Some(u64::from_be_bytes(first.try_into().ok()?)),
+                    },
+                })
+            })
+            .ok_or_else(|| StoreError::Corrupt("the head of the audit chain".into()))
+    }
+
+    fn value(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(48);
+        value.extend_from_slice(&self.sequence.to_be_bytes());
+        value.extend_from_slice(&self.link);
+        if let Some(first) = self.pack {
+            value.extend_from_slice(&first.to_be_bytes());
+        }
+        value
+    }
+}
+
+/// Where `writer`'s chain ends.
+pub(super) fn head(rows: &mut impl rows::Rows, writer: u64) -> Result<Head, StoreError> {
+    let head = rows.raw(&keys::audit_head(writer));
+    Head::read(head.as_deref())
+}
+
+/// Lets nothing more be added to the pack that starts with `first`.
+pub(super) fn close_pack(tx: &mut Tx<'_>, writer: u64, first: u64) -> Result<(), StoreError> {
+    let mut head = head(tx, writer)?;
+    if head.pack == Some(first) {
+        head.pack = None;
+        tx.put(keys::audit_head(writer), head.value());
+    }
+    Ok(())
 }
 
 /// Adds an entry to the chain.
@@ -51,27 +100,45 @@ pub(super) fn append_all(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<(), Store
     if entries.is_empty() {
         return Ok(());
     }
-    let head = tx.get(&keys::audit_head(WRITER));
-    let (mut sequence, mut link) = read_head(head.as_deref())?;
+    let mut head = head(tx, WRITER)?;
+    let mut pack = head
+        .pack
+        .and_then(|first| Some((first, tx.get(&keys::audit(WRITER, first))?)));
     for entry in entries {
         // Decides nothing; hides what it is added to from holders of its digest.
         let mut salt = [0; 16];
         aws_lc_rs::rand::fill(&mut salt)
             .map_err(|_| StoreError::Unavailable("the system gives no randomness".into()))?;
         let content = entry.content(&salt);
-        sequence = sequence.saturating_add(1);
-        link = next_link(&link, &content);
+        head.sequence = head.sequence.saturating_add(1);
+        head.link = next_link(&head.link, &content);
         let chained = ChainedEntry {
-            sequence,
+            sequence: head.sequence,
             content,
-            link,
+            link: head.link,
         };
-        rows::save(tx, keys::audit(WRITER, sequence), &chained);
-        events::index(tx, entry, WRITER, sequence);
+        let more = continuation(&chained);
+        match &mut pack {
+            Some((first, value))
+                if head.sequence.saturating_sub(*first) < u64::from(Pack::MOST)
+                    && value.len().saturating_add(more.len()) <= MAX_VALUE =>
+            {
+                value.extend(more);
+            }
+            full => {
+                let next = (head.sequence, Pack(vec![chained]).to_value());
+                if let Some((first, value)) = full.replace(next) {
+                    tx.put(keys::audit(WRITER, first), value);
+                }
+            }
+        }
+        events::index(tx, entry, WRITER, head.sequence);
     }
-    let mut head = sequence.to_be_bytes().to_vec();
-    head.extend_from_slice(&link);
-    tx.put(keys::audit_head(WRITER), head);
+    if let Some((first, value)) = pack {
+        tx.put(keys::audit(WRITER, first), value);
+        head.pack = Some(first);
+    }
+    tx.put(keys::audit_head(WRITER), head.value());
     Ok(())
 }
 
@@ -82,8 +149,8 @@ pub(super) fn tell(tx: &mut Tx<'_>, hints: &Hints) {
     if !tx.has_written(&key) {
         return;
     }
-    if let Ok((sequence, _)) = read_head(tx.get(&key).as_deref()) {
-        hints.after_commit(tx, Hint::Audit(sequence));
+    if let Ok(head) = head(tx, WRITER) {
+        hints.after_commit(tx, Hint::Audit(head.sequence));
     }
     let tenants: BTreeSet<TenantId> = tx
         .written_under(&keys::events())

@@ -10,6 +10,23 @@ use crate::{
     store::embedded::record::{BadRecord, Record},
 };
 
+/// Entries that follow one another, in one row under the number of the first: a
+/// row costs the tree more than the bytes in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store::embedded) struct Pack(pub(in crate::store::embedded) Vec<ChainedEntry>);
+
+impl Pack {
+    /// The most entries in one.
+    pub(super) const MOST: u8 = 16;
+
+    /// The entry `sequence`, if it is in here.
+    pub(in crate::store::embedded) fn entry(&self, sequence: u64) -> Option<&ChainedEntry> {
+        self.0.iter().find(|entry| entry.sequence == sequence)
+    }
+}
+
+/// The first entry of a pack, and those after it. What was written before there
+/// were packs is a pack of one.
 #[derive(Clone, PartialEq, Message)]
 pub(in crate::store::embedded) struct StoredEntry {
     #[prost(uint64, tag = "1")]
@@ -18,28 +35,55 @@ pub(in crate::store::embedded) struct StoredEntry {
     content: Vec<u8>,
     #[prost(bytes = "vec", tag = "3")]
     link: Vec<u8>,
+    #[prost(message, repeated, tag = "4")]
+    more: Vec<StoredEntry>,
 }
 
-impl Record for ChainedEntry {
+fn store_entry(entry: &ChainedEntry) -> StoredEntry {
+    StoredEntry {
+        sequence: entry.sequence,
+        content: entry.content.clone(),
+        link: entry.link.to_vec(),
+        more: Vec::new(),
+    }
+}
+
+/// What makes a pack longer by an entry when it is put at the end of its value.
+pub(in crate::store::embedded) fn continuation(entry: &ChainedEntry) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entry.content.len() + 64);
+    prost::encoding::message::encode(4, &store_entry(entry), &mut bytes);
+    bytes
+}
+
+impl Record for Pack {
     type Stored = StoredEntry;
 
     fn store(&self) -> StoredEntry {
-        StoredEntry {
-            sequence: self.sequence,
-            content: self.content.clone(),
-            link: self.link.to_vec(),
-        }
+        let mut entries = self.0.iter().map(store_entry);
+        let mut first = entries.next().unwrap_or_default();
+        first.more.extend(entries);
+        first
     }
 
-    fn load(stored: StoredEntry) -> Result<Self, BadRecord> {
-        Ok(Self {
-            sequence: stored.sequence,
-            content: stored.content,
-            link: stored
-                .link
-                .try_into()
-                .map_err(|_| BadRecord("a chain link must have 32 bytes"))?,
-        })
+    fn load(mut stored: StoredEntry) -> Result<Self, BadRecord> {
+        let more = std::mem::take(&mut stored.more);
+        let mut entries: Vec<ChainedEntry> = Vec::with_capacity(more.len() + 1);
+        for stored in std::iter::once(stored).chain(more) {
+            if let Some(last) = entries.last()
+                && last.sequence.checked_add(1) != Some(stored.sequence)
+            {
+                return Err(BadRecord("entries of the audit trail in the wrong order"));
+            }
+            entries.push(ChainedEntry {
+                sequence: stored.sequence,
+                content: stored.content,
+                link: stored
+                    .link
+                    .try_into()
+                    .map_err(|_| BadRecord("a chain link must have 32 bytes"))?,
+            });
+        }
+        Ok(Self(entries))
     }
 }
 

@@ -42,6 +42,7 @@ mod account;
 mod browser;
 mod challenge;
 mod code;
+mod decisions;
 mod device;
 mod installation;
 mod notice;
@@ -53,6 +54,7 @@ mod text;
 mod ticket;
 
 pub(super) use challenge::RequestedBody;
+pub(super) use decisions::{Decision, Decisions};
 
 /// Version of every value written today.
 pub(super) const VERSION: u8 = 1;

@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use countersign_proto::signing::sha256;
 
 use super::{
-    super::{EmbeddedStore, audit::WRITER, keys, record::Record as _},
+    super::{
+        EmbeddedStore,
+        audit::{Pack, WRITER},
+        keys,
+        record::Record as _,
+    },
     Directory,
 };
 use crate::{
     domain::{
-        audit::{ChainedEntry, Told},
+        audit::Told,
         challenge::{Challenge, DeliveryState, Event},
         device::PushGateway,
         ids::DeviceId,
@@ -37,18 +42,23 @@ async fn trail(store: &EmbeddedStore) -> Vec<Told> {
     let first = keys::audit(WRITER, 0);
     let mut link = [0; 32];
     let mut entries = Vec::new();
-    for (n, (key, value)) in rows(store, &first[..9]).await.into_iter().enumerate() {
-        let sequence = n as u64 + 1;
-        assert_eq!(key, keys::audit(WRITER, sequence), "a gap in the chain");
-        let entry = ChainedEntry::from_value(&value).unwrap();
-        assert_eq!(entry.sequence, sequence);
-        // As documented, not as implemented.
-        link = sha256(&[link, sha256(&entry.content)].concat());
-        assert_eq!(entry.link, link, "a broken link");
-        entries.push(Told::read(&entry.content).unwrap());
+    let mut pack = 1;
+    for (key, value) in rows(store, &first[..9]).await {
+        pack = entries.len() as u64 + 1;
+        assert_eq!(key, keys::audit(WRITER, pack), "a gap in the chain");
+        let Pack(packed) = Pack::from_value(&value).unwrap();
+        assert!((1..=16).contains(&packed.len()));
+        for entry in packed {
+            assert_eq!(entry.sequence, entries.len() as u64 + 1);
+            // As documented, not as implemented.
+            link = sha256(&[link, sha256(&entry.content)].concat());
+            assert_eq!(entry.link, link, "a broken link");
+            entries.push(Told::read(&entry.content).unwrap());
+        }
     }
     let head = rows(store, &keys::audit_head(WRITER)).await;
-    let wanted = [&(entries.len() as u64).to_be_bytes()[..], &link].concat();
+    let last = (entries.len() as u64).to_be_bytes();
+    let wanted = [&last[..], &link, &pack.to_be_bytes()].concat();
     match entries.is_empty() {
         true => assert_eq!(head, []),
         false => assert_eq!(head, [(keys::audit_head(WRITER), wanted)]),

@@ -12,6 +12,7 @@ mod audit;
 mod golden;
 mod import;
 mod own;
+mod packs;
 mod sizes;
 mod space;
 

@@ -155,6 +155,12 @@ fn an_unknown_variant_is_an_error() {
         ("text-notice-totp-added", "4063", "unknown Notice"),
         ("meter-range", "120100", "an id must have 16 bytes"),
         ("audit-entry", "1a0100", "a chain link must have 32 bytes"),
+        (
+            "audit-entries",
+            "220308ad02",
+            "entries of the audit trail in the wrong order",
+        ),
+        ("decisions", "0a03120100", "an id must have 16 bytes"),
     ] {
         let sample = samples()
             .into_iter()

@@ -6,9 +6,9 @@ use countersign_proto::{signing::PublicKey, v1::KeyAlgorithm};
 
 use super::{
     super::super::{
-        audit::Marks,
+        audit::{Marks, Pack, continuation},
         keys,
-        record::{BadRecord, Numbered, Record, RequestedBody},
+        record::{BadRecord, Decision, Decisions, Numbered, Record, RequestedBody},
     },
     unhex,
 };
@@ -474,7 +474,29 @@ fn challenge_samples() -> Vec<Sample> {
         link: next_link(&[0xee; 32], &content),
         content,
     };
-    all.push(record("audit-entry", entry));
+    let next = ChainedEntry {
+        sequence: 301,
+        link: next_link(&entry.link, b"next"),
+        content: b"next".to_vec(),
+    };
+    all.push(record("audit-entry", Pack(vec![entry.clone()])));
+    let pack = Pack(vec![entry.clone(), next.clone()]);
+    let mut appended = Pack(vec![entry]).to_value();
+    appended.extend(continuation(&next));
+    assert_eq!(appended, pack.to_value());
+    all.push(record("audit-entries", pack));
+    let decision = Decision {
+        time: LATER,
+        tenant: TENANT,
+        id: CHALLENGE,
+    };
+    let mut appended = Decisions::default().to_value();
+    for _ in 0..2 {
+        appended.extend(decision.continuation());
+    }
+    let decisions = Decisions(vec![decision; 2]);
+    assert_eq!(appended, decisions.to_value());
+    all.push(record("decisions", decisions));
     let head = SignedHead {
         writer: 1,
         sequence: 300,
@@ -553,6 +575,7 @@ fn key_samples() -> Vec<Sample> {
             keys::aging_request(AT, &keys::idempotency(TENANT, &api_key(), &[0xff; 16])),
         ),
         ("aging-ticket", keys::aging_ticket(LATER, TENANT, TICKET)),
+        ("aging-decisions", keys::aging_decisions(300)),
         ("aging-progress", keys::aging_progress()),
     ]
     .into_iter()

@@ -1,0 +1,247 @@
+//! Entries and decisions that share a row, and rows from before they did.
+
+use std::sync::Arc;
+
+use super::{
+    super::{EmbeddedStore, audit::Pack, keys, record::Record as _},
+    Directory,
+};
+use crate::{
+    domain::{
+        audit::{ChainedEntry, next_link},
+        ids::{ChallengeId, TenantId},
+    },
+    store::{
+        Left, Store,
+        engine::Tx,
+        suite::{
+            audit::{entries, only_chain, say, sign},
+            fixture::*,
+        },
+    },
+};
+
+async fn count(store: &EmbeddedStore, prefix: Vec<u8>) -> usize {
+    let rows = store
+        .engine
+        .read(|rows| rows.scan_prefix(&prefix, None, usize::MAX));
+    rows.await.unwrap().len()
+}
+
+fn trail() -> Vec<u8> {
+    keys::audit_entries(super::super::audit::WRITER)
+}
+
+async fn change(store: &EmbeddedStore, step: impl FnOnce(&mut Tx<'_>) + Send + 'static) {
+    let step = store.write(|tx, _| {
+        step(tx);
+        Ok(())
+    });
+    step.await.unwrap();
+}
+
+/// Each entry follows from the one before.
+fn check_chain(entries: &[ChainedEntry]) {
+    for pair in entries.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence + 1);
+        assert_eq!(pair[1].link, next_link(&pair[0].link, &pair[1].content));
+    }
+}
+
+/// Each page of each length, from each entry on.
+async fn check_pages(store: &Arc<dyn Store>, all: &[ChainedEntry]) {
+    let writer = only_chain(store).await.writer;
+    let first = all[0].sequence;
+    for from in 0..=first + all.len() as u64 {
+        let skipped = from.saturating_sub(first) as usize;
+        for limit in [0, 1, 2, 15, 16, 17, 33, 500] {
+            let page = store.audit_page(writer, from, limit).await.unwrap();
+            let wanted: Vec<_> = all.iter().skip(skipped).take(limit).cloned().collect();
+            assert_eq!(page, wanted, "from {from}, {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn entries_share_rows_and_every_page_is_whole() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    for n in 1..=40 {
+        say(&store, n, second(n)).await;
+    }
+    assert_eq!(count(&embedded, trail()).await, 3);
+    let all = entries(&store).await;
+    assert_eq!(all.len(), 40);
+    check_pages(&store, &all).await;
+    drop(embedded);
+    store.close().await.unwrap();
+    drop(store);
+    // The last row goes on to be filled.
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    for n in 41..=48 {
+        say(&store, n, second(n)).await;
+    }
+    assert_eq!(count(&embedded, trail()).await, 3);
+    assert_eq!(entries(&store).await.len(), 48);
+}
+
+/// A row never grows beyond what a value may be.
+#[tokio::test]
+async fn long_entries_share_fewer_rows() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let long = "x".repeat(1500);
+    for n in 0..10 {
+        let entry = crate::domain::audit::Entry {
+            time: second(n),
+            tenant: None,
+            user: None,
+            by: by(),
+            action: "push.credential_refused",
+            object: format!("{n}"),
+            outcome: long.clone(),
+        };
+        store.note(entry).await.unwrap();
+    }
+    assert_eq!(count(&embedded, trail()).await, 5);
+    let all = entries(&store).await;
+    assert_eq!(all.len(), 10);
+    check_pages(&store, &all).await;
+}
+
+/// What an earlier version wrote: an entry in each row, a head that knows of no
+/// packs.
+#[tokio::test]
+async fn a_trail_of_an_earlier_version_goes_on() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    for n in 1..=20 {
+        say(&store, n, second(n)).await;
+    }
+    let all = entries(&store).await;
+    let old = all.clone();
+    change(&embedded, move |tx| {
+        for entry in old {
+            let key = keys::audit(super::super::audit::WRITER, entry.sequence);
+            tx.put(key, Pack(vec![entry]).to_value());
+        }
+        let key = keys::audit_head(super::super::audit::WRITER);
+        let head = tx.get(&key).unwrap();
+        tx.put(key, &head[..40]);
+    })
+    .await;
+    assert_eq!(count(&embedded, trail()).await, 20);
+    assert_eq!(entries(&store).await, all);
+    for n in 21..=40 {
+        say(&store, n, second(n)).await;
+    }
+    assert_eq!(count(&embedded, trail()).await, 22);
+    let longer = entries(&store).await;
+    assert_eq!(longer.len(), 40);
+    assert_eq!(longer[..20], all);
+    check_pages(&store, &longer).await;
+    // The chain is unbroken.
+    check_chain(&longer);
+}
+
+/// Of a row some entries may leave and others stay.
+#[tokio::test]
+async fn a_row_leaves_in_part() {
+    for last in [5, 16, 20, 40] {
+        let dir = Directory::new();
+        let embedded = Arc::new(dir.store());
+        let store: Arc<dyn Store> = embedded.clone();
+        for n in 1..=40 {
+            say(&store, n, second(n)).await;
+            if n == last {
+                sign(&store, second(n)).await;
+            }
+        }
+        let before = entries(&store).await;
+        let writer = only_chain(&store).await.writer;
+        let remove = || store.remove_audit(writer, second(last + 1), second(99));
+        while remove().await.unwrap().more {}
+        let rest = entries(&store).await;
+        assert_eq!(rest[..rest.len() - 1], before[last as usize..]);
+        assert_eq!(rest.len() as u64, 40 - last + 1, "with that of the removal");
+        check_pages(&store, &rest).await;
+        let kept = embedded
+            .engine
+            .read(|rows| rows.scan_prefix(&trail(), None, 99));
+        let kept = kept.await.unwrap();
+        let first = keys::last_number(&kept[0].0).unwrap();
+        assert_eq!(first, last + 1, "nothing older is left on disk");
+        say(&store, 42, second(42)).await;
+        let all = entries(&store).await;
+        assert_eq!(all[..all.len() - 1], rest);
+        check_chain(&all);
+    }
+}
+
+/// A challenge that ends as it is made, for there is nobody to ask.
+async fn end_at_once(store: &Arc<dyn Store>, tenant: TenantId, n: u64) -> ChallengeId {
+    let new = question(tenant, &user(&format!("user{n}")), &[], second(10 + n));
+    created(store.create(new).await.unwrap()).id
+}
+
+/// Decisions share rows; each leaves when it is old, and not before.
+#[tokio::test]
+async fn decisions_leave_row_by_row_and_in_part() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let tenant = tenant_id();
+    let mut ids: Vec<ChallengeId> = Vec::new();
+    for n in 0..100 {
+        ids.push(end_at_once(&store, tenant, n).await);
+    }
+    assert_eq!(count(&embedded, keys::all_aging_decisions()).await, 2);
+    assert_eq!(count(&embedded, keys::aging_challenges()).await, 0);
+    let mut gone = 0;
+    for before in [10, 11, 40, 75, 109, 110] {
+        loop {
+            let left = store.remove_challenges(second(before), second(500)).await;
+            let Left { count, more } = left.unwrap();
+            gone += count;
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(gone as u64, before - 10);
+        for (n, id) in ids.iter().enumerate() {
+            let there = store.challenge(tenant, *id).await.unwrap().is_some();
+            assert_eq!(there, n >= gone, "{n} of those before {before}");
+        }
+    }
+    assert_eq!(count(&embedded, keys::all_aging_decisions()).await, 0);
+}
+
+/// A row that can't be read holds up no other.
+#[tokio::test]
+async fn unreadable_decisions_hold_up_nobody() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let tenant = tenant_id();
+    change(&embedded, |tx| {
+        tx.put(keys::aging_decisions(0), [9]);
+    })
+    .await;
+    for n in 0..100 {
+        end_at_once(&store, tenant, n).await;
+    }
+    let mut gone = 0;
+    loop {
+        let left = store.remove_challenges(second(900), second(900)).await;
+        let Left { count, more } = left.unwrap();
+        gone += count;
+        if !more {
+            break;
+        }
+    }
+    assert!((20..22).contains(&gone), "{gone}");
+}
