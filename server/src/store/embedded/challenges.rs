@@ -7,7 +7,7 @@ use super::{
     accounts::{self, Doing},
     audit::note_of,
     browsers, codes, keys, outbox,
-    record::RequestedBody,
+    record::{self, Kept, RequestedBody},
     retention, revocations, rows,
 };
 use crate::{
@@ -27,7 +27,10 @@ use crate::{
         response::Choice,
         time::Timestamp,
     },
-    store::{Created, Decided, Hint, NewChallenge, StoreError, engine::Tx},
+    store::{
+        Created, Decided, Hint, NewChallenge, StoreError,
+        engine::{MAX_VALUE, Tx},
+    },
 };
 
 /// A device's last use is kept to the hour: one write per answer is enough.
@@ -106,7 +109,7 @@ pub(super) fn create(
     if challenge.outcome.is_none() {
         for job in &new.pushes {
             if challenge.delivery_mut(job.device).is_some() {
-                outbox::add(tx, hints, job);
+                outbox::add_new(tx, hints, job);
             }
         }
     }
@@ -131,26 +134,20 @@ fn persist(
         let key = keys::idempotency(challenge.tenant, &challenge.api_key, request);
         tx.put(key, value);
     }
-    rows::save(
-        tx,
-        keys::signed_body(challenge.tenant, challenge.id),
-        &RequestedBody {
-            signed: new.signed.clone(),
-            request: new.idempotency.map(|(request, _)| request),
-        },
-    );
-    rows::save(
-        tx,
-        keys::challenge(challenge.tenant, challenge.id),
-        challenge,
-    );
+    let body = RequestedBody {
+        signed: new.signed.clone(),
+        request: new.idempotency.map(|(request, _)| request),
+    };
+    rows::save_new(tx, keys::signed_body(challenge.tenant, challenge.id), &body);
     match &challenge.outcome {
         None => {
-            tx.put(
+            let key = keys::challenge(challenge.tenant, challenge.id);
+            rows::save_new(tx, key, challenge);
+            tx.put_new(
                 keys::pending_of(challenge.tenant, &challenge.user, challenge.id),
                 [],
             );
-            index(tx, hints, Times::default(), challenge);
+            index(tx, hints, None, challenge);
             let risks: Vec<_> = challenge.risks.iter().map(|risk| risk.name()).collect();
             note_of(
                 tx,
@@ -165,9 +162,27 @@ fn persist(
                 codes::note_sent(tx, challenge, order, now, &new.by)?;
             }
         }
-        Some(outcome) => note_decision(tx, challenge, outcome, now, &new.by)?,
+        Some(outcome) => {
+            save_decided(tx, challenge);
+            note_decision(tx, challenge, outcome, now, &new.by)?;
+        }
     }
     Ok(())
+}
+
+/// A challenge that has been decided never changes, and neither does what was
+/// signed: from now on they share a row, where they fit.
+fn save_decided(tx: &mut Tx<'_>, challenge: &Challenge) {
+    let (tenant, id) = (challenge.tenant, challenge.id);
+    let body = keys::signed_body(tenant, id);
+    let value = tx.peek(&body, |body| record::with_body(challenge, body));
+    match value.flatten() {
+        Some(value) if value.len() <= MAX_VALUE => {
+            tx.put(keys::challenge(tenant, id), value);
+            tx.delete(body);
+        }
+        _ => rows::save(tx, keys::challenge(tenant, id), challenge),
+    }
 }
 
 /// Whether the user may be asked like this: counts the prompt, sends the code.
@@ -241,17 +256,22 @@ impl Times {
     }
 }
 
-/// Moves a challenge in the indexes from where it was to where it belongs: the
-/// only place that writes them.
-fn index(tx: &mut Tx<'_>, hints: &Hints, was: Times, challenge: &Challenge) {
+/// Moves a challenge in the indexes from where it was, unless it is new, to where
+/// it belongs: the only place that writes them.
+fn index(tx: &mut Tx<'_>, hints: &Hints, was: Option<Times>, challenge: &Challenge) {
     let is = Times::of(challenge);
+    let add = |tx: &mut Tx<'_>, key| match was {
+        None => tx.put_new(key, []),
+        Some(_) => tx.put(key, []),
+    };
+    let was = was.unwrap_or_default();
     let (tenant, id) = (challenge.tenant, challenge.id);
     if was.expiry != is.expiry {
         if let Some(at) = was.expiry {
             tx.delete(keys::expiry(at, tenant, id));
         }
         if let Some(at) = is.expiry {
-            tx.put(keys::expiry(at, tenant, id), []);
+            add(tx, keys::expiry(at, tenant, id));
             hints.after_commit(tx, Hint::Expiry(at));
         }
     }
@@ -260,7 +280,7 @@ fn index(tx: &mut Tx<'_>, hints: &Hints, was: Times, challenge: &Challenge) {
             tx.delete(keys::fallback(at, tenant, id));
         }
         if let Some(at) = is.fallback {
-            tx.put(keys::fallback(at, tenant, id), []);
+            add(tx, keys::fallback(at, tenant, id));
             hints.after_commit(tx, Hint::Fallback(at));
         }
     }
@@ -270,7 +290,7 @@ fn index(tx: &mut Tx<'_>, hints: &Hints, was: Times, challenge: &Challenge) {
 pub(super) fn keep(tx: &mut Tx<'_>, hints: &Hints, was: Times, challenge: &Challenge) {
     let key = keys::challenge(challenge.tenant, challenge.id);
     rows::save(tx, key, challenge);
-    index(tx, hints, was, challenge);
+    index(tx, hints, Some(was), challenge);
     hints.after_commit(tx, Hint::Challenge(challenge.id));
 }
 
@@ -312,17 +332,13 @@ pub(super) fn settle(
     let Some(outcome) = &challenge.outcome else {
         return Ok(());
     };
-    rows::save(
-        tx,
-        keys::challenge(challenge.tenant, challenge.id),
-        challenge,
-    );
+    save_decided(tx, challenge);
     tx.delete(keys::pending_of(
         challenge.tenant,
         &challenge.user,
         challenge.id,
     ));
-    index(tx, hints, was, challenge);
+    index(tx, hints, Some(was), challenge);
     note_decision(tx, challenge, outcome, now, by)?;
     revocations::approved(tx, challenge, now)?;
     for delivery in &challenge.deliveries {
@@ -341,12 +357,15 @@ pub(super) fn load(
     tenant: TenantId,
     id: ChallengeId,
 ) -> Result<Option<(Challenge, SignedBody)>, StoreError> {
-    let challenge = rows::load_often::<Challenge>(rows, &keys::challenge(tenant, id))?;
-    let Some(challenge) = challenge else {
+    let kept = rows::load_often::<Kept>(rows, &keys::challenge(tenant, id))?;
+    let Some(Kept { challenge, body }) = kept else {
         return Ok(None);
     };
-    let signed = rows::load_often::<SignedBody>(rows, &keys::signed_body(tenant, id))?
-        .ok_or_else(|| StoreError::Corrupt(format!("challenge {id} has no signed body")))?;
+    let signed = match body {
+        Some(body) => body.signed,
+        None => rows::load_often::<SignedBody>(rows, &keys::signed_body(tenant, id))?
+            .ok_or_else(|| StoreError::Corrupt(format!("challenge {id} has no signed body")))?,
+    };
     Ok(Some((challenge, signed)))
 }
 
@@ -377,8 +396,8 @@ pub(super) fn decide(
     receipt_key_id: &str,
     by: &By,
 ) -> Result<Decided, StoreError> {
-    let challenge = rows::load_often::<Challenge>(tx, &keys::challenge(tenant, id))?;
-    let Some(mut challenge) = challenge else {
+    let kept = rows::load_often::<Kept>(tx, &keys::challenge(tenant, id))?;
+    let Some(Kept { mut challenge, .. }) = kept else {
         return Ok(Decided::NotFound);
     };
     let mut answering = None;

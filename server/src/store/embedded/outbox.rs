@@ -36,6 +36,12 @@ pub(super) fn add(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
     hints.after_commit(tx, Hint::Outbox(job.gateway));
 }
 
+/// Adds a job whose id has just been made.
+pub(super) fn add_new(tx: &mut Tx<'_>, hints: &Hints, job: &PushJob) {
+    rows::save_new(tx, keys::outbox(job), job);
+    hints.after_commit(tx, Hint::Outbox(job.gateway));
+}
+
 /// Takes a prompt away, unless its own device answered: that one knows.
 pub(super) fn withdraw(
     tx: &mut Tx<'_>,

@@ -9,7 +9,7 @@ use super::{
     Hints,
     audit::{self, Pack},
     events, keys,
-    record::{Decision, Decisions, Record as _, RequestedBody},
+    record::{Decision, Decisions, Kept, Record as _, RequestedBody},
     revocations, rows,
 };
 use crate::{
@@ -181,13 +181,8 @@ fn remove_decided(tx: &mut Tx<'_>, before: Timestamp) -> Result<Left, StoreError
 /// for a challenge deletes it here.
 fn remove_challenge(tx: &mut Tx<'_>, tenant: TenantId, id: ChallengeId) -> bool {
     let key = keys::challenge(tenant, id);
-    let api_key = match rows::load::<Challenge>(tx, &key) {
-        Ok(Some(challenge)) if challenge.outcome.is_some() => {
-            if let Err(error) = revocations::forget(tx, &challenge) {
-                tracing::error!(%error, challenge = %id, "approvals of a user can't be read");
-            }
-            challenge.api_key
-        }
+    let Kept { challenge, body } = match rows::load::<Kept>(tx, &key) {
+        Ok(Some(kept)) if kept.challenge.outcome.is_some() => kept,
         Ok(Some(_)) => {
             tracing::error!(challenge = %id, "a pending challenge is indexed as decided: it stays");
             return false;
@@ -198,25 +193,30 @@ fn remove_challenge(tx: &mut Tx<'_>, tenant: TenantId, id: ChallengeId) -> bool 
             return false;
         }
     };
+    if let Err(error) = revocations::forget(tx, &challenge) {
+        tracing::error!(%error, challenge = %id, "approvals of a user can't be read");
+    }
     tx.delete(key);
-    let body = keys::signed_body(tenant, id);
-    match rows::load::<RequestedBody>(tx, &body) {
-        Ok(Some(RequestedBody {
-            request: Some(request),
-            ..
-        })) => {
-            let request = keys::idempotency(tenant, &api_key, &request);
-            let leads_here = |value: &[u8]| keys::last_id(value) == Some(*id.as_bytes());
-            if tx.peek(&request, leads_here) == Some(true) {
-                tx.delete(request);
-            }
-        }
-        Ok(_) => {}
-        Err(error) => {
+    let own = keys::signed_body(tenant, id);
+    let body = match body {
+        Some(body) => Some(body),
+        None => rows::load(tx, &own).unwrap_or_else(|error| {
             tracing::error!(%error, challenge = %id, "an old challenge's body can't be read");
+            None
+        }),
+    };
+    tx.delete(own);
+    if let Some(RequestedBody {
+        request: Some(request),
+        ..
+    }) = body
+    {
+        let request = keys::idempotency(tenant, &challenge.api_key, &request);
+        let leads_here = |value: &[u8]| keys::last_id(value) == Some(*id.as_bytes());
+        if tx.peek(&request, leads_here) == Some(true) {
+            tx.delete(request);
         }
     }
-    tx.delete(body);
     true
 }
 

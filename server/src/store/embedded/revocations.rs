@@ -6,7 +6,7 @@ use super::{
     Hints,
     accounts::{self, Doing},
     audit::note_of,
-    browsers, keys, rows,
+    browsers, challenges, keys, rows,
 };
 use crate::{
     domain::{
@@ -155,7 +155,7 @@ pub(super) fn recent(
         if found.len() >= SHOWN || now.since(at) >= SHOWN_FOR {
             break;
         }
-        let Some(challenge) = rows::load::<Challenge>(rows, &keys::challenge(tenant, id))? else {
+        let Some((challenge, signed)) = challenges::load(rows, tenant, id)? else {
             continue;
         };
         let asked = challenge
@@ -170,8 +170,6 @@ pub(super) fn recent(
         if !asked || by == Some(device.id) || rows.raw(&keys::revocation(tenant, id)).is_some() {
             continue;
         }
-        let signed = rows::load::<SignedBody>(rows, &keys::signed_body(tenant, id))?
-            .ok_or_else(|| StoreError::Corrupt(format!("challenge {id} has no signed body")))?;
         found.push((signed, at));
     }
     Ok(found)

@@ -115,3 +115,8 @@ pub(super) fn read<R: Record>(value: &[u8]) -> Result<R, StoreError> {
 pub(super) fn save<R: Record>(tx: &mut Tx<'_>, key: Vec<u8>, record: &R) {
     tx.put(key, record.to_value());
 }
+
+/// Puts a record under a key that there has never been; see [`Tx::put_new`].
+pub(super) fn save_new<R: Record>(tx: &mut Tx<'_>, key: Vec<u8>, record: &R) {
+    tx.put_new(key, record.to_value());
+}

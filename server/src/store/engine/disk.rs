@@ -239,7 +239,7 @@ fn finish(
         .map_err(io_error("read the journal of", dir))?
         .map_err(|detail| damaged(dir, detail))?;
     let stored = match recovered.rows.get(SCHEMA_KEY) {
-        Some(newer) => newer.clone(),
+        Some(newer) => newer.value.clone(),
         None => guarded(|| db.get(SCHEMA_KEY)).map_err(|detail| damaged(dir, detail))?,
     };
     let schema = stored

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use sled::IVec;
 
-use super::tx::Overlay;
+use super::tx::{Overlay, Row};
 
 /// How the files are called; a number follows.
 const PREFIX: &str = "journal.";
@@ -236,7 +236,7 @@ pub(super) fn encode(number: u64, rows: &Overlay, record: &mut Vec<u8>) -> Resul
     };
     record.clear();
     record.extend_from_slice(&[0; HEADER]);
-    for (key, value) in rows {
+    for (key, Row { value, .. }) in rows {
         record.extend_from_slice(&length(key.len())?.to_le_bytes());
         let value_length = match value {
             Some(value) => length(value.len())?,
@@ -261,7 +261,7 @@ pub(super) fn encode(number: u64, rows: &Overlay, record: &mut Vec<u8>) -> Resul
 }
 
 /// The rows of a record.
-type Rows = Vec<(Vec<u8>, Option<IVec>)>;
+type Rows = Vec<(Vec<u8>, Row)>;
 
 /// The records of a file, up to the first that is torn or of an earlier use.
 struct Records<'a> {
@@ -319,7 +319,7 @@ fn decode(mut payload: &[u8]) -> Option<Rows> {
             let (value, rest) = rest.split_at_checked(usize::try_from(value_length).ok()?)?;
             (Some(IVec::from(value)), rest)
         };
-        rows.push((key.to_vec(), value));
+        rows.push((key.to_vec(), Row::known(value)));
         payload = rest;
     }
     Some(rows)
@@ -333,7 +333,10 @@ mod tests {
 
     fn overlay(rows: &[(&str, Option<&str>)]) -> Overlay {
         rows.iter()
-            .map(|(key, value)| (key.as_bytes().to_vec(), value.map(IVec::from)))
+            .map(|(key, value)| {
+                let row = Row::known(value.map(IVec::from));
+                (key.as_bytes().to_vec(), row)
+            })
             .collect()
     }
 
@@ -410,7 +413,7 @@ mod tests {
             assert_eq!(found.used.len(), used, "{batch}");
             assert_eq!(found.used.len() + found.journals.free.len(), 4);
             let last = found.rows.get(b"last".as_slice());
-            let expected = (batch < 7).then(|| Some(IVec::from("7")));
+            let expected = (batch < 7).then(|| Row::known(Some(IVec::from("7"))));
             assert_eq!(last.cloned(), expected);
         }
     }

@@ -47,6 +47,17 @@ async fn change(engine: &Engine, model: &mut Model, state: &mut u64) {
             (key, value)
         })
         .collect();
+    // Some that have never been, and perhaps soon are no more.
+    let new: Vec<_> = (0..random(state) % 3)
+        .map(|_| format!("k3n{:016x}", random(state)).into_bytes())
+        .collect();
+    let gone: Vec<_> = model
+        .keys()
+        .filter(|key| key.starts_with(b"k3n") && random(state).is_multiple_of(3))
+        .cloned()
+        .collect();
+    model.retain(|key, _| !gone.contains(key));
+    model.extend(new.iter().map(|key| (key.clone(), vec![1])));
     for (key, value) in &changes {
         match value {
             Some(value) => model.insert(key.clone(), value.clone()),
@@ -54,6 +65,12 @@ async fn change(engine: &Engine, model: &mut Model, state: &mut u64) {
         };
     }
     let write = engine.write(move |tx| {
+        for key in new {
+            tx.put_new(key, [1]);
+        }
+        for key in gone {
+            tx.delete(key);
+        }
         for (key, value) in changes {
             match value {
                 Some(value) => tx.put(key, value),
@@ -102,6 +119,33 @@ async fn whatever_is_where_reads_are_the_same() {
                 assert_eq!(all(&engine).await, model);
             }
         }
+    }
+}
+
+#[test]
+fn what_was_never_below_leaves_nothing_behind() {
+    let some = |byte: u8| Some(sled::IVec::from(&[byte]));
+    let layer = |value, fresh| Overlay::from([(b"k".to_vec(), tx::Row { value, fresh })]);
+    let removed = || layer(None, false);
+    for (below, above, expected) in [
+        // New, changed, removed: as if it had never been.
+        (Overlay::new(), layer(some(1), true), layer(some(1), true)),
+        (
+            layer(some(1), true),
+            layer(some(2), false),
+            layer(some(2), true),
+        ),
+        (layer(some(2), true), removed(), Overlay::new()),
+        (Overlay::new(), layer(None, true), Overlay::new()),
+        // Where something may be below, it is covered.
+        (Overlay::new(), removed(), removed()),
+        (layer(some(1), false), removed(), removed()),
+        (removed(), layer(some(1), true), layer(some(1), false)),
+        (removed(), layer(None, true), removed()),
+    ] {
+        let mut laid = below.clone();
+        tx::lay_over(&mut laid, above.clone());
+        assert_eq!(laid, expected, "{above:?} over {below:?}");
     }
 }
 

@@ -173,7 +173,7 @@ fn sink(
         guarded(|| {
             let (mut count, mut bytes) = (0_usize, 0_usize);
             while count < MAX_COMMAND_WRITES && bytes < MAX_COMMAND_BYTES {
-                let Some((key, value)) = rows.next() else {
+                let Some((key, row)) = rows.next() else {
                     break;
                 };
                 count = count.saturating_add(1);
@@ -185,7 +185,7 @@ fn sink(
                     progress.store(sunk.saturating_mul(WHOLE) / total, Relaxed);
                 }
                 bytes = bytes.saturating_add(key.len());
-                match value {
+                match &row.value {
                     Some(value) => {
                         bytes = bytes.saturating_add(value.len());
                         db.insert(key, value.clone())?;

@@ -25,8 +25,47 @@ pub const MAX_COMMAND_BYTES: usize = 256 << 10;
 /// The most keys one command may write: each can rewrite the page it is on.
 pub const MAX_COMMAND_WRITES: usize = 1024;
 
-/// Keys to values; `None` is "absent".
-pub(super) type Overlay = BTreeMap<Vec<u8>, Option<IVec>>;
+/// The last state of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// `None` is "absent".
+    pub(super) value: Option<IVec>,
+    /// No older value is anywhere below: when it is removed again, nothing need
+    /// say so.
+    pub(super) fresh: bool,
+}
+
+impl Row {
+    pub(super) fn known(value: Option<IVec>) -> Self {
+        Self {
+            value,
+            fresh: false,
+        }
+    }
+}
+
+/// Keys to their last states.
+pub(super) type Overlay = BTreeMap<Vec<u8>, Row>;
+
+/// Puts a later layer over an earlier one.
+pub(super) fn lay_over(below: &mut Overlay, above: Overlay) {
+    for (key, row) in above {
+        match below.entry(key) {
+            Entry::Vacant(entry) => {
+                if row.value.is_some() || !row.fresh {
+                    entry.insert(row);
+                }
+            }
+            Entry::Occupied(mut entry) => {
+                if row.value.is_none() && entry.get().fresh {
+                    entry.remove();
+                } else {
+                    entry.get_mut().value = row.value;
+                }
+            }
+        }
+    }
+}
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -70,8 +109,8 @@ impl Below<'_> {
     /// Looks at the value of `key`, if it has one.
     fn peek<T>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, String> {
         for layer in [self.recent, self.sinking] {
-            if let Some(value) = layer.get(key) {
-                return Ok(value.as_deref().map(look));
+            if let Some(row) = layer.get(key) {
+                return Ok(row.value.as_deref().map(look));
             }
         }
         let value = guarded(|| self.tree.get(key))?;
@@ -147,8 +186,8 @@ fn merged_scan(
             // The first layer that has the key says what it is; the others pass it.
             let mut newest = None;
             for layer in &mut above {
-                if let Some((_, value)) = layer.next_if(|(key, _)| key.as_slice() == first) {
-                    newest.get_or_insert(value);
+                if let Some((_, row)) = layer.next_if(|(key, _)| key.as_slice() == first) {
+                    newest.get_or_insert(&row.value);
                 }
             }
             if let Some(Some(value)) = newest {
@@ -179,10 +218,10 @@ fn merged_last(
             .map(|(key, value)| (key.as_ref(), Some(value.as_ref())));
         // From the oldest layer to the newest, which has the last word.
         for layer in layers.iter().rev() {
-            if let Some((key, value)) = layer.range(bounds.clone()).next_back()
+            if let Some((key, row)) = layer.range(bounds.clone()).next_back()
                 && last.is_none_or(|(known, _)| key.as_slice() >= known)
             {
-                last = Some((key.as_slice(), value.as_deref()));
+                last = Some((key.as_slice(), row.value.as_deref()));
             }
         }
         match last {
@@ -205,7 +244,7 @@ pub struct Tx<'a> {
     overlay: &'a mut Overlay,
     /// What this command replaced in the overlay, oldest first; the outer
     /// `None` is "the overlay had no entry".
-    undo: Vec<(Vec<u8>, Option<Option<IVec>>)>,
+    undo: Vec<(Vec<u8>, Option<Row>)>,
     written: usize,
     callbacks: Vec<Callback>,
     rejected: Option<EngineError>,
@@ -242,8 +281,8 @@ impl<'a> Tx<'a> {
 
     /// Looks at the value of `key` where it is, if it has one.
     pub fn peek<T>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        if let Some(value) = self.overlay.get(key) {
-            return value.as_deref().map(look);
+        if let Some(row) = self.overlay.get(key) {
+            return row.value.as_deref().map(look);
         }
         self.below.peek(key, look).unwrap_or_else(|reason| {
             self.failed.get_or_insert(reason);
@@ -258,8 +297,9 @@ impl<'a> Tx<'a> {
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Option<Result<Arc<T>, E>> {
-        if let Some(value) = self.overlay.get(key) {
-            return value.as_deref().map(|value| decode(value).map(Arc::new));
+        if let Some(row) = self.overlay.get(key) {
+            let value = row.value.as_deref();
+            return value.map(|value| decode(value).map(Arc::new));
         }
         self.below.decoded(key, decode).unwrap_or_else(|reason| {
             self.failed.get_or_insert(reason);
@@ -272,7 +312,19 @@ impl<'a> Tx<'a> {
     /// [`MAX_COMMAND_WRITES`] allow makes the whole command fail with
     /// [`EngineError::TooLarge`], whatever it returns.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl AsRef<[u8]>) {
-        let (key, value) = (key.into(), value.as_ref());
+        self.put_row(key.into(), value.as_ref(), false);
+    }
+
+    /// As [`Tx::put`], for a key that there has never been, because an id in it has
+    /// just been made: if it is removed before it has reached the tree, the tree
+    /// never hears of it.
+    pub fn put_new(&mut self, key: impl Into<Vec<u8>>, value: impl AsRef<[u8]>) {
+        let key = key.into();
+        debug_assert!(self.peek(&key, |_| ()).is_none(), "a new key is there");
+        self.put_row(key, value.as_ref(), true);
+    }
+
+    fn put_row(&mut self, key: Vec<u8>, value: &[u8], fresh: bool) {
         for (size, limit) in [(key.len(), MAX_KEY), (value.len(), MAX_VALUE)] {
             if size > limit {
                 self.rejected
@@ -280,12 +332,13 @@ impl<'a> Tx<'a> {
                 return;
             }
         }
-        self.set(key, Some(IVec::from(value)));
+        let value = Some(IVec::from(value));
+        self.set(key, Row { value, fresh });
     }
 
     /// Removes `key`; nothing happens if it is absent.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.set(key.into(), None);
+        self.set(key.into(), Row::known(None));
     }
 
     /// Whether this command has put or removed `key`.
@@ -342,22 +395,22 @@ impl<'a> Tx<'a> {
     /// Records that the contents now have schema `version`, as the last step
     /// of a forward migration.
     pub fn set_schema_version(&mut self, version: u32) {
-        self.set(
-            SCHEMA_KEY.to_vec(),
-            Some(IVec::from(&version.to_be_bytes())),
-        );
+        let version = IVec::from(&version.to_be_bytes());
+        self.set(SCHEMA_KEY.to_vec(), Row::known(Some(version)));
     }
 
-    fn set(&mut self, key: Vec<u8>, value: Option<IVec>) {
-        let length = |value: &Option<IVec>| value.as_ref().map_or(0, |value| value.len());
+    fn set(&mut self, key: Vec<u8>, row: Row) {
+        let length = |row: &Row| row.value.as_ref().map_or(0, |value| value.len());
         self.written = self
             .written
             .saturating_add(key.len())
-            .saturating_add(length(&value));
+            .saturating_add(length(&row));
         let before = match self.overlay.entry(key.clone()) {
-            // A batch logs a key once, however often it was set.
             Entry::Occupied(mut entry) => {
-                let before = entry.insert(value);
+                // What is below has not changed by being covered.
+                let fresh = entry.get().fresh;
+                let before = entry.insert(Row { fresh, ..row });
+                // A batch logs a key once, however often it was set.
                 self.written = self
                     .written
                     .saturating_sub(key.len())
@@ -365,7 +418,7 @@ impl<'a> Tx<'a> {
                 Some(before)
             }
             Entry::Vacant(entry) => {
-                entry.insert(value);
+                entry.insert(row);
                 None
             }
         };
@@ -397,8 +450,8 @@ impl<'a> Tx<'a> {
         }
         for (key, before) in self.undo.into_iter().rev() {
             match before {
-                Some(value) => {
-                    self.overlay.insert(key, value);
+                Some(row) => {
+                    self.overlay.insert(key, row);
                 }
                 None => {
                     self.overlay.remove(&key);

@@ -15,7 +15,7 @@ use super::journal::{self, Journal, Journals};
 use super::lock::DirectoryLock;
 use super::queue::{Answer, Queued};
 use super::sink::{Load, Sinker};
-use super::tx::{Callback, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, Tx};
+use super::tx::{Callback, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, Overlay, Tx, lay_over};
 
 /// How many times its size the journal may reach while the tree is still taking
 /// the last one in. Commands are held up evenly until then, so that none waits
@@ -274,13 +274,13 @@ impl Writer {
             .write_all_at(&number.to_be_bytes(), 0)
             .map_err(|error| format!("cannot write the watermark: {error}"))?;
         let rows = overlay.len() as u64;
-        let puts = overlay.values().filter(|value| value.is_some()).count() as u64;
+        let puts = overlay.values().filter(|row| row.value.is_some()).count() as u64;
         shared.counters.puts.fetch_add(puts, Relaxed);
         let deletes = rows.saturating_sub(puts);
         shared.counters.deletes.fetch_add(deletes, Relaxed);
         let mut view = shared.view.write();
         view.decoded.forget(overlay.keys());
-        view.recent.extend(overlay);
+        lay_over(&mut view.recent, overlay);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::{
-    BadRecord, Record, algorithm_to, at,
+    BadRecord, Record, VERSION, algorithm_to, at,
     browser::{StoredOrigin, load_origin, load_risks, store_origin, store_risks},
     code::{self, StoredCodes},
     id16, method_from, method_to, protection_from, protection_to, public_key,
@@ -160,6 +160,47 @@ pub(in crate::store::embedded) struct StoredChallenge {
     origin: Option<StoredOrigin>,
     #[prost(uint32, repeated, tag = "23")]
     risks: Vec<u32>,
+    /// Absent while it is pending, and where it would not fit: then it has a row
+    /// of its own.
+    #[prost(message, optional, tag = "24")]
+    body: Option<StoredSignedBody>,
+}
+
+/// A challenge as it is kept: once it is decided, with what was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store::embedded) struct Kept {
+    pub(in crate::store::embedded) challenge: Challenge,
+    pub(in crate::store::embedded) body: Option<RequestedBody>,
+}
+
+impl Record for Kept {
+    type Stored = StoredChallenge;
+
+    fn store(&self) -> StoredChallenge {
+        StoredChallenge {
+            body: self.body.as_ref().map(RequestedBody::store),
+            ..self.challenge.store()
+        }
+    }
+
+    fn load(mut stored: StoredChallenge) -> Result<Self, BadRecord> {
+        let body = stored.body.take();
+        Ok(Self {
+            challenge: Challenge::load(stored)?,
+            body: body.map(RequestedBody::load).transpose()?,
+        })
+    }
+}
+
+/// The value of a [`Kept`] whose body is stored as `body`; none if that is of
+/// another version.
+pub(in crate::store::embedded) fn with_body(challenge: &Challenge, body: &[u8]) -> Option<Vec<u8>> {
+    let (version, body) = body.split_first()?;
+    let mut value = challenge.to_value();
+    prost::encoding::encode_key(24, prost::encoding::WireType::LengthDelimited, &mut value);
+    prost::encoding::encode_varint(body.len() as u64, &mut value);
+    value.extend_from_slice(body);
+    (*version == VERSION).then_some(value)
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -237,6 +278,7 @@ impl Record for Challenge {
             origin: Some(store_origin(&self.origin))
                 .filter(|origin| *origin != StoredOrigin::default()),
             risks: store_risks(&self.risks),
+            body: None,
         }
     }
 

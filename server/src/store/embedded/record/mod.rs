@@ -53,7 +53,7 @@ mod spending;
 mod text;
 mod ticket;
 
-pub(super) use challenge::RequestedBody;
+pub(super) use challenge::{Kept, RequestedBody, with_body};
 pub(super) use decisions::{Decision, Decisions};
 
 /// Version of every value written today.

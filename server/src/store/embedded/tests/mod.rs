@@ -9,6 +9,7 @@
 
 mod account_audit;
 mod audit;
+mod bodies;
 mod golden;
 mod import;
 mod own;

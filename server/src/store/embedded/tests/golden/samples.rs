@@ -8,7 +8,9 @@ use super::{
     super::super::{
         audit::{Marks, Pack, continuation},
         keys,
-        record::{BadRecord, Decision, Decisions, Numbered, Record, RequestedBody},
+        record::{
+            BadRecord, Decision, Decisions, Kept, Numbered, Record, RequestedBody, with_body,
+        },
     },
     unhex,
 };
@@ -391,8 +393,21 @@ fn challenge_samples() -> Vec<Sample> {
     let request = Some([0xff; 16]);
     all.push(record(
         "signed-body-requested",
-        RequestedBody { signed, request },
+        RequestedBody {
+            signed: signed.clone(),
+            request,
+        },
     ));
+    let body = RequestedBody { signed, request };
+    let decided = Kept {
+        challenge: challenge(Some(outcome(Final::Approved, Reason::UserApproved))),
+        body: Some(body.clone()),
+    };
+    assert_eq!(
+        with_body(&decided.challenge, &body.to_value()),
+        Some(decided.to_value())
+    );
+    all.push(record("challenge-with-body", decided));
     for method in Method::ALL {
         let it = Challenge {
             method: *method,
