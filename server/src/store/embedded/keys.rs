@@ -37,6 +37,7 @@ const TEXTS: u8 = b'X';
 const METER: u8 = b'M';
 const BROWSER: u8 = b'W';
 const EVENT: u8 = b'N';
+const EVENTS: u8 = b'Y';
 const REVOCATION: u8 = b'r';
 const REPORTED_LATE: u8 = b'l';
 const APPROVALS_OF: u8 = b'L';
@@ -314,7 +315,8 @@ pub(super) fn parse_outbox(key: &[u8]) -> Option<(Timestamp, PushId)> {
     ))
 }
 
-/// Says that an entry of the audit trail is an event of this organisation.
+/// Says that an entry of the audit trail is an event of this organisation: a row
+/// each, as an earlier version wrote them.
 pub(super) fn event(tenant: TenantId, writer: u64, sequence: u64) -> Vec<u8> {
     key(
         EVENT,
@@ -326,16 +328,32 @@ pub(super) fn event(tenant: TenantId, writer: u64, sequence: u64) -> Vec<u8> {
     )
 }
 
-pub(super) fn events_of(tenant: TenantId, writer: u64) -> Vec<u8> {
+pub(super) fn single_events_of(tenant: TenantId, writer: u64) -> Vec<u8> {
     key(EVENT, &[tenant.as_bytes(), &writer.to_be_bytes()])
 }
 
-pub(super) fn events() -> Vec<u8> {
-    key(EVENT, &[])
+/// Which entries of a stretch of the audit trail are events of this organisation.
+pub(super) fn events(tenant: TenantId, writer: u64, stretch: u64) -> Vec<u8> {
+    key(
+        EVENTS,
+        &[
+            tenant.as_bytes(),
+            &writer.to_be_bytes(),
+            &stretch.to_be_bytes(),
+        ],
+    )
 }
 
-/// The organisation in an [`event`] key.
-pub(super) fn tenant_of_event(key: &[u8]) -> Option<TenantId> {
+pub(super) fn events_of(tenant: TenantId, writer: u64) -> Vec<u8> {
+    key(EVENTS, &[tenant.as_bytes(), &writer.to_be_bytes()])
+}
+
+pub(super) fn all_events() -> Vec<u8> {
+    key(EVENTS, &[])
+}
+
+/// The organisation in an [`events`] key.
+pub(super) fn tenant_of_events(key: &[u8]) -> Option<TenantId> {
     let (id, _) = key.get(1..)?.split_first_chunk::<16>()?;
     Some(TenantId::from_bytes(*id))
 }
@@ -389,7 +407,8 @@ pub(super) fn audit_marks(writer: u64) -> Vec<u8> {
 }
 
 /// The writer at the end of an [`audit_head`] key, the sequence at that of an
-/// [`audit`] or [`signed_head`] key.
+/// [`audit`], [`signed_head`] or [`event`] key, the stretch at that of an
+/// [`events`] key.
 pub(super) fn last_number(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>()
         .map(|bytes| u64::from_be_bytes(*bytes))

@@ -338,10 +338,8 @@ fn delete_left(tx: &mut Tx<'_>, writer: u64, left: u64) -> Result<usize, StoreEr
         };
         let stay = entries.split_off(entries.partition_point(|entry| entry.sequence <= left));
         for entry in &entries {
-            let index = Told::read(&entry.content)
-                .and_then(|told| events::index_of(&told, writer, entry.sequence));
-            if let Some(index) = index {
-                tx.delete(index);
+            if let Some(told) = Told::read(&entry.content) {
+                events::forget(tx, &told, writer, entry.sequence);
             }
         }
         tx.delete(key);

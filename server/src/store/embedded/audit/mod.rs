@@ -153,8 +153,8 @@ pub(super) fn tell(tx: &mut Tx<'_>, hints: &Hints) {
         hints.after_commit(tx, Hint::Audit(head.sequence));
     }
     let tenants: BTreeSet<TenantId> = tx
-        .written_under(&keys::events())
-        .filter_map(keys::tenant_of_event)
+        .written_under(&keys::all_events())
+        .filter_map(keys::tenant_of_events)
         .collect();
     for tenant in tenants {
         hints.after_commit(tx, Hint::Events(tenant));

@@ -50,11 +50,13 @@ mod policy;
 mod push;
 mod revocation;
 mod spending;
+mod stretch;
 mod text;
 mod ticket;
 
 pub(super) use challenge::{Kept, RequestedBody, with_body};
 pub(super) use decisions::{Decision, Decisions};
+pub(super) use stretch::{STRETCH, Stretch, next_place};
 
 /// Version of every value written today.
 pub(super) const VERSION: u8 = 1;

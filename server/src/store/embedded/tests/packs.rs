@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    super::{EmbeddedStore, audit::Pack, keys, record::Record as _},
+    super::{
+        EmbeddedStore,
+        audit::Pack,
+        keys,
+        record::{Record as _, Stretch},
+    },
     Directory,
 };
 use crate::{
@@ -180,6 +185,79 @@ async fn a_row_leaves_in_part() {
         assert_eq!(all[..all.len() - 1], rest);
         check_chain(&all);
     }
+}
+
+/// Events of an organisation, from `after` on, in pages of `limit`.
+async fn told(store: &Arc<dyn Store>, tenant: TenantId, after: u64, limit: usize) -> Vec<u64> {
+    let writer = only_chain(store).await.writer;
+    let (mut found, mut after) = (Vec::new(), after);
+    loop {
+        let happened = store
+            .events_after(tenant, writer, after, limit)
+            .await
+            .unwrap();
+        let Some(last) = happened.entries.last() else {
+            return found;
+        };
+        after = last.sequence;
+        found.extend(happened.entries.iter().map(|entry| entry.sequence));
+    }
+}
+
+/// Events share rows, over the ends of stretches, whatever an earlier version has
+/// left, and until they leave.
+#[tokio::test]
+async fn events_are_found_from_everywhere() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    let (one, other) = (tenant_id(), tenant_id());
+    let mut wanted = Vec::new();
+    for n in 1..=2100 {
+        if n % 7 == 0 {
+            end_at_once(&store, one, n).await;
+            wanted.push(n);
+        } else if n % 7 == 1 {
+            end_at_once(&store, other, n).await;
+        } else {
+            say(&store, n, second(10 + n)).await;
+        }
+    }
+    assert_eq!(count(&embedded, keys::all_events()).await, 6);
+    let (middle, early) = (wanted.clone(), wanted[40]);
+    change(&embedded, move |tx| {
+        let writer = super::super::audit::WRITER;
+        let key = keys::events(one, writer, 0);
+        let Stretch(places) = Stretch::from_value(&tx.get(&key).unwrap()).unwrap();
+        tx.put(key, Stretch(places[41..].to_vec()).to_value());
+        for sequence in middle.iter().filter(|sequence| **sequence <= early) {
+            tx.put(keys::event(one, writer, *sequence), []);
+        }
+    })
+    .await;
+    for after in [0, 6, 7, 286, 287, 288, 1022, 1023, 1024, 2098, 2099, 2100] {
+        let rest: Vec<_> = wanted.iter().copied().filter(|n| *n > after).collect();
+        for limit in [1, 3, 500] {
+            assert_eq!(
+                told(&store, one, after, limit).await,
+                rest,
+                "{after}, {limit}"
+            );
+        }
+    }
+    sign(&store, second(9999)).await;
+    let writer = only_chain(&store).await.writer;
+    while store
+        .remove_audit(writer, second(99_999), second(99_999))
+        .await
+        .unwrap()
+        .more
+    {}
+    assert_eq!(count(&embedded, keys::all_events()).await, 0);
+    assert_eq!(
+        count(&embedded, keys::single_events_of(one, writer)).await,
+        0
+    );
 }
 
 /// A challenge that ends as it is made, for there is nobody to ask.

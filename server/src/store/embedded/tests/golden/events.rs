@@ -58,6 +58,7 @@ pub(super) fn event_samples() -> Vec<Sample> {
 pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("event", keys::event(TENANT, 1, 300)),
+        ("events", keys::events(TENANT, 1, 300)),
         ("revocation", keys::revocation(TENANT, CHALLENGE)),
         ("reported-late", keys::reported_late(TENANT, CHALLENGE)),
         ("approvals-of", keys::approvals_of(TENANT, &tom())),

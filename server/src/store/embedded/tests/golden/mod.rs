@@ -161,6 +161,8 @@ fn an_unknown_variant_is_an_error() {
             "entries of the audit trail in the wrong order",
         ),
         ("decisions", "0a03120100", "an id must have 16 bytes"),
+        ("stretch", "088008", "a place beyond its stretch"),
+        ("stretch", "0801", "places in the wrong order"),
     ] {
         let sample = samples()
             .into_iter()

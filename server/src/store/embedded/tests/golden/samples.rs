@@ -9,7 +9,8 @@ use super::{
         audit::{Marks, Pack, continuation},
         keys,
         record::{
-            BadRecord, Decision, Decisions, Kept, Numbered, Record, RequestedBody, with_body,
+            BadRecord, Decision, Decisions, Kept, Numbered, Record, RequestedBody, Stretch,
+            next_place, with_body,
         },
     },
     unhex,
@@ -512,6 +513,13 @@ fn challenge_samples() -> Vec<Sample> {
     let decisions = Decisions(vec![decision; 2]);
     assert_eq!(appended, decisions.to_value());
     all.push(record("decisions", decisions));
+    let mut appended = Stretch::default().to_value();
+    for place in [0, 200, 1023] {
+        appended.extend(next_place(place));
+    }
+    let stretch = Stretch(vec![0, 200, 1023]);
+    assert_eq!(appended, stretch.to_value());
+    all.push(record("stretch", stretch));
     let head = SignedHead {
         writer: 1,
         sequence: 300,
