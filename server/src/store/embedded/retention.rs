@@ -345,7 +345,6 @@ fn delete_left(tx: &mut Tx<'_>, writer: u64, left: u64) -> Result<usize, StoreEr
         tx.delete(key);
         count = count.saturating_add(entries.len().max(1));
         if let Some(next) = stay.first() {
-            audit::close_pack(tx, writer, first)?;
             let key = keys::audit(writer, next.sequence);
             rows::save(tx, key, &Pack(stay));
         }

@@ -35,7 +35,8 @@ pub(super) struct Head {
     /// The last entry; 0: none.
     pub(super) sequence: u64,
     link: [u8; 32],
-    /// The first entry of the pack that the next one may be added to.
+    /// The first entry of the pack that the next one may be added to, if that is
+    /// still there.
     pack: Option<u64>,
 }
 
@@ -78,16 +79,6 @@ impl Head {
 pub(super) fn head(rows: &mut impl rows::Rows, writer: u64) -> Result<Head, StoreError> {
     let head = rows.raw(&keys::audit_head(writer));
     Head::read(head.as_deref())
-}
-
-/// Lets nothing more be added to the pack that starts with `first`.
-pub(super) fn close_pack(tx: &mut Tx<'_>, writer: u64, first: u64) -> Result<(), StoreError> {
-    let mut head = head(tx, writer)?;
-    if head.pack == Some(first) {
-        head.pack = None;
-        tx.put(keys::audit_head(writer), head.value());
-    }
-    Ok(())
 }
 
 /// Adds an entry to the chain.
