@@ -6,9 +6,10 @@ use std::time::Duration;
 use countersign_proto::v1::{self, ChallengeState as S, DecisionReason as R};
 use countersign_server::clock::Clock;
 use countersign_tests::{
-    START_MS, Tenant, TestBroker, end, in_time, reason, sign_in,
-    wire::{Answer, Headers, Wire, ask, bearer, frame, header, http1},
+    START_MS, Tenant, TestBroker, end, in_time, metric, reason, sign_in,
+    wire::{Answer, Headers, Wire, bearer, frame, header},
 };
+use device_sim::phone::Phone;
 use prost::Message as _;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::{Code, Status};
@@ -20,17 +21,6 @@ const CREATE: &str = "/countersign.v1.ApprovalService/CreateChallenge";
 async fn narrow() -> TestBroker {
     let (clock, hand) = Clock::manual(START_MS);
     TestBroker::start_with("[limits]\nmax_new_calls = 2\n", clock, Some(hand)).await
-}
-
-/// A metric's value.
-async fn metric(broker: &TestBroker, name: &str) -> f64 {
-    let request = "GET /metrics HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n";
-    let body = http1(&ask(broker.http, request.as_bytes()).await).2;
-    let text = String::from_utf8(body).unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// A call whose message has begun.
@@ -268,4 +258,54 @@ async fn calls_have_places_and_give_them_back() {
     retry(&refused);
     watching.clear();
     in_time(async { while approvals.get_challenge(look.clone()).await.is_err() {} }).await;
+}
+
+/// Whoever likes can begin calls whose messages never end. They keep out neither
+/// phones, whose messages come, nor whoever has a good key.
+#[tokio::test]
+async fn messages_that_do_not_end_keep_nobody_out() {
+    const HELD: usize = 16;
+    let (clock, hand) = Clock::manual(START_MS);
+    let toml = "[limits]\nmax_calls = 64\nmax_new_calls = 2\n";
+    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let own = broker.tenant().await;
+    let phone = broker.phone(&own, "tom").await;
+    let asked = broker.ask(&own, "tom").await;
+    let options = broker.options(&own, "ann").await;
+
+    let wire = Wire::connect(broker.grpc).await;
+    let mut calls = tokio::task::JoinSet::new();
+    let proof = header("countersign-device-proof-bin", "AAAA");
+    for n in 0..HELD * 10 {
+        let method = ["Respond", "ListPendingChallenges", "Subscribe"]
+            .get(n % 9)
+            .unwrap_or(&"Enroll");
+        let (wire, headers) = (wire.clone(), vec![proof.clone()]);
+        calls.spawn(async move {
+            let path = format!("/countersign.v1.DeviceService/{method}");
+            wire.stall(&path, &headers, vec![0]).await
+        });
+    }
+    for _ in 0..HELD * 9 {
+        let given_up = in_time(calls.join_next()).await.unwrap().unwrap();
+        let given_up = given_up.refused();
+        assert_eq!(reason(&given_up), "OVERLOADED");
+        retry(&given_up);
+    }
+    assert_eq!(
+        metric(&broker, "countersign_new_calls_in_flight").await,
+        0.0
+    );
+
+    let signed = phone.list_pending().await.unwrap().challenges.remove(0);
+    phone
+        .respond(&signed, v1::Decision::Approve, "")
+        .await
+        .unwrap();
+    let decided = broker.decided(&own, &asked.challenge_id).await;
+    assert_eq!(end(&decided), (S::Approved, R::UserApproved));
+    // Somebody new is a stranger too.
+    Phone::enroll(options).await.unwrap();
+    broker.ask(&own, "ann").await;
+    assert!(calls.try_join_next().is_none(), "they were no longer there");
 }

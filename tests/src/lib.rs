@@ -11,6 +11,7 @@
 
 pub mod codes;
 pub mod contract;
+pub mod disk;
 pub mod gate;
 pub mod process;
 pub mod push;
@@ -36,6 +37,7 @@ use countersign_server::{
     Server,
     clock::{Clock, ManualClock},
     config::{Config, ConfigFile},
+    store::engine::EngineOptions,
 };
 use device_sim::phone::{EnrollOptions, EnrollmentUri, Phone, Ticket};
 use tokio::sync::oneshot;
@@ -76,6 +78,7 @@ pub struct TestBroker {
     clock: Clock,
     /// Leads to the HTTP port, wherever a start puts it.
     pub front: Option<gate::Gate>,
+    disk: Option<disk::Disk>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<tokio::task::JoinHandle<Result<(), countersign_server::ServeError>>>,
 }
@@ -140,9 +143,19 @@ impl TestBroker {
             hand,
             clock,
             front,
+            disk: None,
             stop: None,
             running: None,
         };
+        broker.run().await;
+        broker
+    }
+
+    /// With a disk whose syncs can be held up.
+    pub async fn start_on(disk: &disk::Disk) -> Self {
+        let mut broker = Self::start().await;
+        broker.stop().await;
+        broker.disk = Some(disk.clone());
         broker.run().await;
         broker
     }
@@ -160,13 +173,19 @@ impl TestBroker {
             hand: None,
             clock: Clock::system(),
             front: None,
+            disk: None,
             stop: None,
             running: None,
         }
     }
 
     async fn run(&mut self) {
-        let server = Server::bind(config(self.dir.path(), &self.toml), self.clock.clone())
+        let engine = EngineOptions {
+            before_sync: self.disk.as_ref().map(disk::Disk::before_sync),
+            ..EngineOptions::default()
+        };
+        let config = config(self.dir.path(), &self.toml);
+        let server = Server::bind_with(config, self.clock.clone(), engine)
             .await
             .unwrap();
         (self.grpc, self.http) = (server.grpc_addr(), server.http_addr());
@@ -406,6 +425,17 @@ pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
         .expect("nothing came")
+}
+
+/// A metric's value.
+pub async fn metric(broker: &TestBroker, name: &str) -> f64 {
+    let request = "GET /metrics HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n";
+    let body = wire::http1(&wire::ask(broker.http, request.as_bytes()).await).2;
+    let text = String::from_utf8(body).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// The stable reason in a status.

@@ -27,7 +27,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    Limits, guest,
+    Limits,
+    admission::{Account, Ticket},
+    kept::keep_until,
     status::{build, info, status, unauthenticated},
 };
 use crate::{
@@ -177,7 +179,7 @@ where
             .await?;
             Ok(match place {
                 None => response,
-                Some((place, stopping)) => guest::bounded(response, place, stopping),
+                Some((place, stopping)) => keep_until(response, place, stopping),
             })
         })
     }
@@ -251,8 +253,11 @@ impl Authenticate {
                 request.extensions_mut().insert(address);
             }
             Some(Demand::Idp) => {
-                let key = self.key(request.headers(), Role::Idp).await?;
+                let key = self
+                    .key(request.headers(), request.extensions(), Role::Idp)
+                    .await?;
                 let tenant = key.tenant.ok_or_else(unauthenticated)?;
+                prove(&request, Some(Account::Tenant(tenant)))?;
                 let by = By {
                     actor: Actor::ApiKey(key.id.clone()),
                     address: address(&request),
@@ -264,7 +269,11 @@ impl Authenticate {
                 });
             }
             Some(Demand::Admin) => {
-                let key = self.key(request.headers(), Role::Admin).await?;
+                let key = self
+                    .key(request.headers(), request.extensions(), Role::Admin)
+                    .await?;
+                let account = key.tenant.map_or(Account::Installation, Account::Tenant);
+                prove(&request, Some(account))?;
                 let by = By {
                     actor: Actor::ApiKey(key.id),
                     address: address(&request),
@@ -280,26 +289,40 @@ impl Authenticate {
                 return self.admit_device(request).await;
             }
         }
-        let (request, _) = self.whole(request).await?;
+        let (request, _) = whole(request, &self.limits).await?;
         Ok(request)
     }
 
-    async fn key(&self, headers: &http::HeaderMap, role: Role) -> Result<ApiKey, Status> {
+    async fn key(
+        &self,
+        headers: &http::HeaderMap,
+        extensions: &http::Extensions,
+        role: Role,
+    ) -> Result<ApiKey, Status> {
+        let key = self.good_key(headers).await;
+        if let (Err(refused), Some(ticket)) = (&key, extensions.get::<Ticket>())
+            && refused.code() == Code::Unauthenticated
+        {
+            ticket.disprove();
+        }
+        let key = key?;
+        if key.role != role {
+            return Err(status(BrokerError::NotAllowed));
+        }
+        Ok(key)
+    }
+
+    async fn good_key(&self, headers: &http::HeaderMap) -> Result<ApiKey, Status> {
         let mut headers = headers.get_all(http::header::AUTHORIZATION).iter();
         let authorization = headers
             .next()
             .filter(|_| headers.next().is_none())
             .and_then(|value| value.to_str().ok())
             .ok_or_else(unauthenticated)?;
-        let key = self
-            .broker
+        self.broker
             .authenticate_key(authorization)
             .await
-            .map_err(status)?;
-        if key.role != role {
-            return Err(status(BrokerError::NotAllowed));
-        }
-        Ok(key)
+            .map_err(status)
     }
 
     async fn admit_device(&self, mut request: Request) -> Result<Request, Status> {
@@ -311,7 +334,7 @@ impl Authenticate {
             .and_then(|value: &BinaryMetadataValue| value.to_bytes().ok())
             .ok_or_else(unauthenticated)?;
         *request.headers_mut() = metadata.into_headers();
-        let (mut request, bytes) = self.whole(request).await?;
+        let (mut request, bytes) = whole(request, &self.limits).await?;
         // The proof covers the message's bytes as sent.
         let digest = sha256(single_message(&bytes)?);
         let device = self
@@ -319,30 +342,46 @@ impl Authenticate {
             .authenticate_device(&proof, request.uri().path(), &digest)
             .await
             .map_err(status)?;
+        prove(&request, None)?;
         request.extensions_mut().insert(device);
         Ok(request)
     }
+}
 
-    /// Reads the body, one frame, and hands it on unchanged: no call of ours
-    /// has more than one message (the library would pass over the others), and
-    /// no caller may take longer to send it than a call may take.
-    async fn whole(&self, request: Request) -> Result<(Request, Bytes), Status> {
-        let (parts, body) = request.into_parts();
-        let plain = |encoding: &http::HeaderValue| encoding.as_bytes() == b"identity";
-        if !parts.headers.get_all("grpc-encoding").iter().all(plain) {
-            return Err(unsupported_encoding());
-        }
-        let limit = self.limits.max_message_bytes.saturating_add(FRAME_HEADER);
-        let read = Limited::new(body, limit).collect();
-        let bytes = tokio::time::timeout(self.limits.request_timeout, read)
-            .await
-            .map_err(|_| too_long())?
-            .map_err(|_| malformed("the request can't be read, or is too long"))?
-            .to_bytes();
-        single_message(&bytes)?;
-        let body = Body::new(Full::new(bytes.clone()));
-        Ok((Request::from_parts(parts, body), bytes))
+/// Its credentials are good; refused where there is no place left for it.
+fn prove(request: &Request, account: Option<Account>) -> Result<(), Status> {
+    match request.extensions().get::<Ticket>() {
+        Some(ticket) if !ticket.prove(account) => Err(status(BrokerError::Overloaded)),
+        _ => Ok(()),
     }
+}
+
+/// Reads the body, one frame, and hands it on unchanged: no call of ours has
+/// more than one message (the library would pass over the others), and no
+/// caller may take longer to send it than a call may take.
+pub(super) async fn whole(request: Request, limits: &Limits) -> Result<(Request, Bytes), Status> {
+    let (parts, body) = request.into_parts();
+    let plain = |encoding: &http::HeaderValue| encoding.as_bytes() == b"identity";
+    if !parts.headers.get_all("grpc-encoding").iter().all(plain) {
+        return Err(unsupported_encoding());
+    }
+    let limit = limits.max_message_bytes.saturating_add(FRAME_HEADER);
+    let read = Limited::new(body, limit).collect();
+    let read = tokio::time::timeout(limits.request_timeout, read);
+    let read = match parts.extensions.get::<Ticket>() {
+        None => read.await,
+        Some(ticket) => {
+            let read = ticket.read(read).await;
+            read.ok_or_else(|| status(BrokerError::Overloaded))?
+        }
+    };
+    let bytes = read
+        .map_err(|_| too_long())?
+        .map_err(|_| malformed("the request can't be read, or is too long"))?
+        .to_bytes();
+    single_message(&bytes)?;
+    let body = Body::new(Full::new(bytes.clone()));
+    Ok((Request::from_parts(parts, body), bytes))
 }
 
 /// As gRPC has it (compression in gRPC): with what could be decoded.

@@ -12,8 +12,8 @@ mod convert_policy;
 mod device;
 mod enrollment;
 mod events;
-mod guest;
 pub mod http;
+mod kept;
 mod phone_stream;
 mod repair;
 mod sign_in;
@@ -42,21 +42,15 @@ pub struct Limits {
 }
 
 /// The layers around every service of the gRPC port: what is let in at all,
-/// statuses made complete, authentication, and whose credentials were good.
-pub(crate) type Gate = (
-    admission::Admission,
-    repair::Repair,
-    auth::Authenticate,
-    admission::Learn,
-);
+/// statuses made complete, and authentication.
+pub(crate) type Gate = (admission::Admission, repair::Repair, auth::Authenticate);
 
 /// What stands in front of [`services`]: outermost first.
 pub(crate) fn gate(broker: &Arc<Broker>, limits: Limits) -> Gate {
     let repair = repair::Repair::new(broker.metrics.clone());
     let admission = admission::Admission::new(broker, limits);
-    let learn = admission.learn();
     let authenticate = auth::Authenticate::new(broker.clone(), limits);
-    (admission, repair, authenticate, learn)
+    (admission, repair, authenticate)
 }
 
 /// Everything on the gRPC port.

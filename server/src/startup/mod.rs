@@ -372,7 +372,7 @@ impl Server {
         }
         set_health(&health, ServingStatus::Serving).await;
 
-        let (admission, repair, authenticate, learn) = api::gate(&broker, api_limits(&config));
+        let (admission, repair, authenticate) = api::gate(&broker, api_limits(&config));
         let grpc = tonic::transport::Server::builder()
             .accept_http1(true)
             .tcp_nodelay(true)
@@ -383,7 +383,6 @@ impl Server {
             .layer(admission)
             .layer(repair)
             .layer(authenticate)
-            .layer(learn)
             .add_routes(routes)
             .serve_with_incoming_shutdown(grpc.0, stop.clone().cancelled_owned());
         let callbacks = status_callbacks(texts);

@@ -19,7 +19,7 @@ use crate::domain::ids::TenantId;
 
 /// Whom work is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Account {
+pub(in crate::api) enum Account {
     /// An organisation.
     Tenant(TenantId),
     /// Operators of the installation.

@@ -3,7 +3,7 @@
 /// What becomes of a call under pressure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Health and reflection, with limits of their own (`guest.rs`).
+    /// Health and reflection, with limits of their own (`auth.rs`).
     Open,
     /// Begins something, or only looks: refused first. Whatever is not known
     /// is here.
@@ -91,6 +91,11 @@ pub(super) fn class(path: &str) -> Class {
     } else {
         Class::New
     }
+}
+
+/// Whether it comes from a phone, which proves itself by its message.
+pub(super) fn from_phone(path: &str) -> bool {
+    split(path).is_some_and(|(service, _)| service == "DeviceService")
 }
 
 /// Whether the answer is a stream.

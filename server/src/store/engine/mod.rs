@@ -63,6 +63,9 @@ use writer::{InFlight, Writer};
 /// Called once, with the reason, when the store has failed.
 pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
 
+/// What is done before a sync; an error is the sync's.
+pub type BeforeSync = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
 /// How to run an [`Engine`].
 #[derive(Clone)]
 pub struct EngineOptions {
@@ -84,6 +87,8 @@ pub struct EngineOptions {
     pub schema_version: u32,
     /// Called once when the store has failed; the process should stop.
     pub on_fatal: Option<OnFatal>,
+    /// Called before each sync of the journal, for tests that hold it up.
+    pub before_sync: Option<BeforeSync>,
 }
 
 impl Default for EngineOptions {
@@ -96,6 +101,7 @@ impl Default for EngineOptions {
             lazy_delay: Duration::from_millis(50),
             schema_version: 1,
             on_fatal: None,
+            before_sync: None,
         }
     }
 }
@@ -117,7 +123,17 @@ impl fmt::Debug for EngineOptions {
 #[derive(Clone)]
 struct Hooks {
     after_apply: Arc<dyn Fn() + Send + Sync>,
-    before_sync: Arc<dyn Fn() -> io::Result<()> + Send + Sync>,
+    before_sync: BeforeSync,
+}
+
+impl Hooks {
+    fn of(options: &EngineOptions) -> Self {
+        let mut hooks = Self::default();
+        if let Some(before_sync) = &options.before_sync {
+            hooks.before_sync = before_sync.clone();
+        }
+        hooks
+    }
 }
 
 impl Default for Hooks {
@@ -270,7 +286,8 @@ impl Engine {
     /// # Errors
     /// See [`OpenError`]; the directory's contents are never replaced.
     pub fn open(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
-        Self::start(disk::open(dir, &options)?, options, Hooks::default())
+        let hooks = Hooks::of(&options);
+        Self::start(disk::open(dir, &options)?, options, hooks)
     }
 
     /// Creates an empty store in `dir` (mode 0700, files 0600; made if
@@ -279,7 +296,8 @@ impl Engine {
     /// # Errors
     /// [`OpenError::AlreadyExists`] if a store is there, and the others.
     pub fn create(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
-        Self::start(disk::create(dir, &options)?, options, Hooks::default())
+        let hooks = Hooks::of(&options);
+        Self::start(disk::create(dir, &options)?, options, hooks)
     }
 
     fn start(disk: Disk, options: EngineOptions, hooks: Hooks) -> Result<Self, OpenError> {

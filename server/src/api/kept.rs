@@ -1,0 +1,81 @@
+//! Answers that hold a place for as long as they last.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http_body::{Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Status, body::Body};
+
+type Response = http::Response<Body>;
+
+/// A body that keeps `P` until it is dropped.
+struct Kept<P> {
+    inner: Body,
+    /// Ends it when the broker stops.
+    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _place: P,
+}
+
+/// An answer that keeps `place` until it has ended.
+pub(super) fn keep<P: Send + Unpin + 'static>(response: Response, place: P) -> Response {
+    wrap(response, place, None)
+}
+
+/// As [`keep`], and it ends when the broker stops: somebody who watches its
+/// health must not keep it from stopping.
+pub(super) fn keep_until<P: Send + Unpin + 'static>(
+    response: Response,
+    place: P,
+    stopping: CancellationToken,
+) -> Response {
+    wrap(response, place, Some(Box::pin(stopping.cancelled_owned())))
+}
+
+fn wrap<P: Send + Unpin + 'static>(
+    response: Response,
+    place: P,
+    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+) -> Response {
+    response.map(|inner| {
+        Body::new(Kept {
+            inner,
+            stopping,
+            _place: place,
+        })
+    })
+}
+
+impl<P: Unpin> http_body::Body for Kept<P> {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        let (Poll::Pending, Some(stopping)) = (&frame, &mut self.stopping) else {
+            return frame;
+        };
+        stopping.as_mut().poll(cx).map(|()| {
+            let status = super::status::status(crate::broker::error::BrokerError::Unavailable);
+            let mut trailers = http::HeaderMap::new();
+            Some(
+                status
+                    .add_header(&mut trailers)
+                    .map(|()| Frame::trailers(trailers)),
+            )
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
