@@ -17,6 +17,7 @@ mod credentials;
 mod decisions;
 mod delivery_states;
 mod enrolment;
+mod gone_callers;
 mod import;
 mod journeys_devices;
 mod keys;

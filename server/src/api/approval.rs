@@ -8,6 +8,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
+    admission::ticket,
     convert, sign_in,
     status::{status, unauthenticated},
 };
@@ -121,10 +122,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
         request: Request<v1::CreateChallengeRequest>,
     ) -> Result<Response<v1::CreateChallengeResponse>, Status> {
         let caller = caller(&request)?;
+        let held = ticket(&request);
         let new = new_request(request.into_inner()).map_err(invalid)?;
         let broker = self.broker.clone();
         let step = async move { broker.create_challenge(&caller, new).await };
-        let shown = to_its_end(step).await.map_err(status)?;
+        let shown = to_its_end(held, step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CreateChallengeResponse { challenge }))
     }
@@ -206,10 +208,11 @@ impl v1::approval_service_server::ApprovalService for Approval {
         request: Request<v1::CancelChallengeRequest>,
     ) -> Result<Response<v1::CancelChallengeResponse>, Status> {
         let caller = caller(&request)?;
+        let held = ticket(&request);
         let id = challenge_id(&request.get_ref().challenge_id)?;
         let broker = self.broker.clone();
         let step = async move { broker.cancel_challenge(&caller, id).await };
-        let shown = to_its_end(step).await.map_err(status)?;
+        let shown = to_its_end(held, step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::CancelChallengeResponse { challenge }))
     }
@@ -219,12 +222,13 @@ impl v1::approval_service_server::ApprovalService for Approval {
         request: Request<v1::SendCodeRequest>,
     ) -> Result<Response<v1::SendCodeResponse>, Status> {
         let caller = caller(&request)?;
+        let held = ticket(&request);
         let request = request.into_inner();
         let id = challenge_id(&request.challenge_id)?;
         let method = method(request.method).map_err(invalid)?;
         let broker = self.broker.clone();
         let step = async move { broker.send_code(&caller, id, method).await };
-        let shown = to_its_end(step).await.map_err(status)?;
+        let shown = to_its_end(held, step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::SendCodeResponse { challenge }))
     }
@@ -234,11 +238,12 @@ impl v1::approval_service_server::ApprovalService for Approval {
         request: Request<v1::VerifyCodeRequest>,
     ) -> Result<Response<v1::VerifyCodeResponse>, Status> {
         let caller = caller(&request)?;
+        let held = ticket(&request);
         let request = request.into_inner();
         let id = challenge_id(&request.challenge_id)?;
         let broker = self.broker.clone();
         let step = async move { broker.verify_code(&caller, id, &request.code).await };
-        let shown = to_its_end(step).await.map_err(status)?;
+        let shown = to_its_end(held, step).await.map_err(status)?;
         let challenge = Some(convert::challenge(shown));
         Ok(Response::new(v1::VerifyCodeResponse { challenge }))
     }

@@ -7,6 +7,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
+    admission::ticket,
     approval::invalid,
     auth::PeerAddress,
     convert, phone_stream,
@@ -143,6 +144,7 @@ impl v1::device_service_server::DeviceService for Phones {
         request: Request<v1::RespondRequest>,
     ) -> Result<Response<v1::RespondResponse>, Status> {
         let address = address(&request);
+        let held = ticket(&request);
         let response = request
             .into_inner()
             .response
@@ -152,7 +154,7 @@ impl v1::device_service_server::DeviceService for Phones {
             let (body, signature) = (&response.body, &response.signature);
             broker.respond(body, signature, address).await
         };
-        let responded = to_its_end(step).await.map_err(status)?;
+        let responded = to_its_end(held, step).await.map_err(status)?;
         Ok(Response::new(v1::RespondResponse {
             state: convert::state(responded.state).into(),
             reason: convert::reason(responded.reason).into(),

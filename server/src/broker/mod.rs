@@ -228,13 +228,20 @@ impl Broker {
 }
 
 /// Takes a step to its end even when its caller goes away in the middle of it:
-/// what was stored is also told to those who are to hear of it.
+/// what was stored is also told to those who are to hear of it. What is `held`
+/// for the caller is held for as long as that takes.
 ///
 /// # Errors
 /// Those of the step.
 pub(crate) async fn to_its_end<T: Send + 'static>(
+    held: impl Send + 'static,
     step: impl Future<Output = Result<T, BrokerError>> + Send + 'static,
 ) -> Result<T, BrokerError> {
+    let step = async move {
+        let result = step.await;
+        drop(held);
+        result
+    };
     match tokio::spawn(step).await {
         Ok(result) => result,
         Err(error) => Err(BrokerError::Internal(error.to_string())),
