@@ -147,13 +147,14 @@ async fn whatever_people_do_adds_up() {
     let refused = totals.refused + totals.failed;
     let ended = |name: &str| report.outcomes.get(name).copied().unwrap_or_default();
     assert!(ended("APPROVED") > 0, "{:#?}", report.errors);
-    assert!(ended("APPROVED") <= planned["APPROVED"] + planned["FLAKY"]);
+    let yes = planned["APPROVED"] + planned["FLAKY"];
+    assert!(ended("APPROVED") <= yes);
     assert!(ended("DENIED") <= planned["DENIED"]);
     let turned = planned["DENIED"] - ended("DENIED");
     assert!(turned <= refused, "{:#?}", report.errors);
-    // A prompt whose page hung up while it asked may not reach an open app.
-    let short = planned["APPROVED"].saturating_sub(ended("APPROVED"));
-    assert!(short <= refused, "{:#?}", report.errors);
+    // A prompt reaches its phone also where the page hung up while it asked.
+    let short = yes - ended("APPROVED");
+    assert!(short <= refused, "{short} of {yes}: {:#?}", report.errors);
     let looked_at: Vec<_> = report.checks.iter().map(|one| one.name.as_str()).collect();
     for name in [
         "no approval that our own phone or code did not give",
