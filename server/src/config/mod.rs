@@ -95,8 +95,8 @@ pub struct Limits {
     /// Default 1024.
     pub max_new_calls: u32,
     /// `queue_delay`: how long a call may wait for its turn before new ones are
-    /// refused; a hundredth of it while one organisation asks for much and another
-    /// for little. Default 25 ms.
+    /// refused; 50 µs while one organisation asks for more than can be done and
+    /// another for little. Default 25 ms.
     pub queue_delay: Duration,
     /// `request_timeout`: how long a call may take that doesn't wait for a
     /// person. Default 10 s.

@@ -33,18 +33,14 @@ const SETTINGS: Settings = Settings {
     target_us: 25_000,
 };
 
-/// Nothing is ever refused.
-const WIDE_OPEN: Settings = Settings {
-    max_new_calls: u32::MAX,
-    target_us: u64::MAX / 2,
-};
-
 /// Processor time in microseconds: reading a call and deciding, making a
 /// challenge, answering it, the phone's two calls and the waiter's answer.
 const DECIDE: u64 = 7;
 const CREATE: u64 = 70;
 const ANSWER: u64 = 15;
 const FINISH: u64 = 125;
+/// Going to the end of the queue once more.
+const AGAIN: u64 = 1;
 const FLOW: u64 = DECIDE + CREATE + ANSWER + FINISH;
 
 /// A caller that has waited so long for its challenge has gone.
@@ -53,8 +49,9 @@ const DEADLINE: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
     Arrive(Who),
-    /// From the end of the queue, since when.
-    Begin(Who, u64, u64),
+    /// From the end of the queue, where it has been since when, arrived when;
+    /// again and again, where it comes last.
+    Begin(Who, u64, u64, bool),
     Committed(Who, u64),
     Finish(Who, u64),
 }
@@ -70,6 +67,8 @@ struct World {
     later: BinaryHeap<Reverse<(u64, Task)>>,
     commit: u64,
     think: u64,
+    /// Whether anybody is refused, or waits for a turn.
+    orderly: bool,
     random: u64,
     now: u64,
     seen: BTreeMap<Who, Seen>,
@@ -82,14 +81,19 @@ struct Seen {
     refused: u32,
     done: u32,
     latencies: Vec<u64>,
+    finishes: Vec<u64>,
 }
 
 impl Seen {
     fn p99(&mut self) -> u64 {
-        self.latencies.sort_unstable();
-        let place = self.latencies.len() * 99 / 100;
-        self.latencies.get(place).copied().unwrap_or_default()
+        p99(&mut self.latencies)
     }
+}
+
+fn p99(times: &mut [u64]) -> u64 {
+    times.sort_unstable();
+    let place = times.len() * 99 / 100;
+    times.get(place).copied().unwrap_or_default()
 }
 
 impl World {
@@ -100,6 +104,7 @@ impl World {
             later: BinaryHeap::new(),
             commit: 300,
             think: 1_000,
+            orderly: true,
             random: 0x9e37_79b9_7f4a_7c15,
             now: 0,
             seen: BTreeMap::new(),
@@ -171,29 +176,43 @@ impl World {
                 let seen = self.seen.entry(who).or_default();
                 seen.offered += 1;
                 match self.controller.arrive(who, self.now) {
-                    Verdict::Admitted { behind: true } => {
-                        self.ready.push_back(Task::Begin(who, self.now, self.now));
+                    Verdict::Admitted(turn) if self.orderly && turn != Turn::Now => {
+                        let last = turn == Turn::Last;
+                        self.ready
+                            .push_back(Task::Begin(who, self.now, self.now, last));
                     }
-                    Verdict::Admitted { behind: false } => self.begin(who, self.now),
-                    Verdict::Refused(_) => seen.refused += 1,
+                    Verdict::Refused(_) if self.orderly => seen.refused += 1,
+                    _ => self.begin(who, self.now),
                 }
                 self.most_in_flight = self.most_in_flight.max(self.controller.in_flight());
             }
-            Task::Begin(who, since, arrived) => {
-                self.controller.waited(self.now - since);
-                self.begin(who, arrived);
+            Task::Begin(who, since, arrived, last) => {
+                let (delay, all) = (self.now - since, self.now - arrived);
+                if since == arrived {
+                    self.controller.waited(delay);
+                }
+                if last && self.controller.again(delay, all) {
+                    self.now += AGAIN;
+                    self.ready
+                        .push_back(Task::Begin(who, self.now, arrived, last));
+                } else {
+                    self.begin(who, arrived);
+                }
             }
             Task::Committed(who, arrived) => {
                 self.now += ANSWER;
                 self.controller.leave(who);
                 let think = self.think / 2 + (self.think as f64 * self.chance()) as u64;
-                self.at(self.now + think, Task::Finish(who, arrived));
+                let due = self.now + think;
+                self.at(due, Task::Finish(who, due));
                 let seen = self.seen.entry(who).or_default();
                 seen.latencies.push(self.now - arrived);
             }
-            Task::Finish(who, _) => {
+            Task::Finish(who, due) => {
                 self.now += FINISH;
-                self.seen.entry(who).or_default().done += 1;
+                let seen = self.seen.entry(who).or_default();
+                seen.done += 1;
+                seen.finishes.push(self.now - due);
             }
         }
     }
@@ -239,14 +258,16 @@ fn at_three_times_the_maximum_the_goodput_stays() {
         // Three quarters of 3 times DECIDE are spent on refusing: 0.935 is left.
         assert!(got > 0.9, "{got} at {think}, {commit}");
         let waited = world.seen.get_mut(&A).unwrap().p99();
+        // The limit keeps the mean at the target or below.
         assert!(
-            waited < commit + 4 * SETTINGS.target_us,
+            waited < commit + 3 * SETTINGS.target_us,
             "{waited} at {think}, {commit}"
         );
         assert!(world.most_in_flight <= 512, "{}", world.most_in_flight);
     }
     // What it would be otherwise.
-    let mut world = World::new(WIDE_OPEN);
+    let mut world = World::new(SETTINGS);
+    world.orderly = false;
     let got = goodput(&mut world, &[load(A, 3.0)], 20);
     assert!(got < 0.8, "{got}");
 }
@@ -275,10 +296,25 @@ fn who_asks_for_little_hardly_feels_who_asks_for_much() {
     let beside = seen.p99();
     // Alone it takes CREATE, a commit and ANSWER: 385. Where one processor does
     // everything, some tasks of others' cannot but be in the way.
-    assert!(beside < 1_300, "{beside}");
+    assert!(beside < 900, "{beside}");
     // And it is not bought by idling.
     let others = f64::from(world.seen[&A].done) / 60.0 / most();
     assert!(others > 0.75, "{others}");
+}
+
+/// What is being finished for somebody beside a flood, and beside somebody who
+/// behaves (`device-sim bench fairness` measures the same).
+#[test]
+fn what_is_finished_waits_hardly_longer_beside_a_flood() {
+    let [calm, flooded] = [0.3, 3.0].map(|times| {
+        let mut world = World::new(SETTINGS);
+        world.run(&[load(A, times), load(B, 0.1)], 60, 10);
+        let done = f64::from(world.seen[&A].done) / 50.0 / most();
+        let waited = p99(&mut world.seen.get_mut(&B).unwrap().finishes);
+        (waited as f64, done)
+    });
+    assert!(flooded.0 < 1.2 * calm.0, "{flooded:?}, {calm:?}");
+    assert!(flooded.1 > 0.6, "{flooded:?}");
 }
 
 /// Strangers and operators are not protected: a scanner that looks in once a
@@ -336,7 +372,9 @@ fn afterwards_everything_is_as_before() {
         [Notice::Began, Notice::Ended { refused: all }] => all - u64::from(refused),
         other => panic!("{other:?}"),
     };
-    assert!(first_second < 400, "{first_second}");
+    // What came within the delay aimed at was still waiting for its verdict.
+    let waiting = 5.0 * most() * SETTINGS.target_us as f64 / 1e6;
+    assert!((first_second as f64) < waiting, "{first_second}");
 }
 
 /// Delays that no load explains are not the callers' fault.
@@ -348,7 +386,7 @@ fn a_noisy_machine_is_no_reason_to_cut_anybody() {
         for (who, every) in [(A, 1), (B, 50)] {
             if ms % every == 0 {
                 match controller.arrive(who, ms * 1_000) {
-                    Verdict::Admitted { .. } => controller.leave(who),
+                    Verdict::Admitted(_) => controller.leave(who),
                     Verdict::Refused(_) => refused += 1,
                 }
                 // Once it stands still for a tenth of a second.
@@ -361,6 +399,38 @@ fn a_noisy_machine_is_no_reason_to_cut_anybody() {
     assert!(refused < 2_500, "{refused}");
 }
 
+/// Where a call waits for long whatever is let in, those who ask for much are cut
+/// in vain: they keep about what somebody has who behaves.
+#[test]
+fn a_machine_that_is_never_quick_starves_nobody() {
+    let mut controller = Controller::new(SETTINGS);
+    let mut running = VecDeque::new();
+    let (mut late, mut offered) = (0, 0);
+    for ms in 0..60_000_u64 {
+        while running.front().is_some_and(|(end, _)| *end <= ms) {
+            let (_, who) = running.pop_front().unwrap();
+            controller.leave(who);
+        }
+        // Something near a flood, in the midst of which there is one.
+        let flood = if (5_000..6_000).contains(&ms) {
+            100
+        } else {
+            10
+        };
+        let arrivals = (0..flood).map(|_| A).chain((ms % 20 == 0).then_some(B));
+        for who in arrivals {
+            if let Verdict::Admitted(_) = controller.arrive(who, ms * 1_000) {
+                running.push_back((ms + 10, who));
+                controller.waited(1_000);
+                late += u32::from(ms >= 30_000 && who == A);
+            }
+            offered += u32::from(ms >= 30_000 && who == A);
+        }
+    }
+    let kept = f64::from(late) / f64::from(offered);
+    assert!(kept > 0.15, "{kept}");
+}
+
 /// A rate cannot be told from the first calls: who comes new is taken for
 /// somebody who asks for little, but within bounds.
 #[test]
@@ -369,7 +439,7 @@ fn the_first_calls_of_many_are_bounded_too() {
     let admitted = (0..100_000)
         .filter(|n| {
             let verdict = controller.arrive(Who::Tenant(n % 5_000), 1);
-            matches!(verdict, Verdict::Admitted { .. })
+            matches!(verdict, Verdict::Admitted(_))
         })
         .count();
     assert_eq!(admitted, 2 * 256 + 64);
@@ -407,7 +477,7 @@ proptest! {
                     let own = running.iter().filter(|other| **other == who).count();
                     let alone = running.iter().all(|other| *other == who);
                     match controller.arrive(who, now) {
-                        Verdict::Admitted { .. } => running.push(who),
+                        Verdict::Admitted(_) => running.push(who),
                         // Nobody else is there, and the broker is idle.
                         Verdict::Refused(Cause::Overloaded) => prop_assert!(own > 0 || !alone),
                         Verdict::Refused(Cause::OverShare) => {}

@@ -33,7 +33,7 @@ use crate::{broker::Broker, metrics::Metrics};
 pub(in crate::api) use account::Account;
 use account::Known;
 use class::{Class, class, from_phone, streams};
-use controller::{Cause, Controller, Notice, Settings, Verdict};
+use controller::{Cause, Controller, Notice, Settings, Turn, Verdict};
 use refusal::{Refusal, Refused};
 use ticket::Places;
 pub(crate) use ticket::Ticket;
@@ -109,10 +109,23 @@ impl Shared {
         verdict
     }
 
-    fn waited(&self, since_us: u64) {
-        let delay = self.broker.monotonic_us().saturating_sub(since_us);
-        self.controller.lock().waited(delay);
+    /// Waits for a turn that is not at once.
+    async fn wait(&self, turn: Turn) {
+        let began = self.broker.monotonic_us();
+        to_the_end_of_the_queue().await;
+        let mut now = self.broker.monotonic_us();
+        let mut delay = now.saturating_sub(began);
         self.metrics.admission.waited(Duration::from_micros(delay));
+        self.controller.lock().waited(delay);
+        while turn == Turn::Last && self.again(delay, now.saturating_sub(began)) {
+            to_the_end_of_the_queue().await;
+            let since = std::mem::replace(&mut now, self.broker.monotonic_us());
+            delay = now.saturating_sub(since);
+        }
+    }
+
+    fn again(&self, delay_us: u64, all_us: u64) -> bool {
+        self.controller.lock().again(delay_us, all_us)
     }
 
     /// New work of this account has ended.
@@ -199,8 +212,8 @@ where
             let inner = std::mem::replace(&mut self.inner, clone);
             return Admitted::New(Box::pin(read_first(inner, request, ticket, end)));
         }
-        let behind = match shared.arrive(ticket.account()) {
-            Verdict::Admitted { behind } => behind,
+        let turn = match shared.arrive(ticket.account()) {
+            Verdict::Admitted(turn) => turn,
             Verdict::Refused(cause) => {
                 return Admitted::Refused(shared.refuse(request, cause));
             }
@@ -209,7 +222,7 @@ where
         ticket.works();
         let call = self.inner.call(request);
         Admitted::New(Box::pin(async move {
-            let response = serve(ticket.shared(), call, behind, end).await;
+            let response = serve(ticket.shared(), call, turn, end).await;
             if held {
                 ticket.has_worked();
                 keep(response, ticket)
@@ -239,13 +252,13 @@ where
             return status.into_http();
         }
     };
-    let behind = match shared.arrive(ticket.account()) {
-        Verdict::Admitted { behind } => behind,
+    let turn = match shared.arrive(ticket.account()) {
+        Verdict::Admitted(turn) => turn,
         Verdict::Refused(cause) => return shared.refusal(cause).answer(),
     };
     shared.metrics.admission.admitted_new();
     ticket.works();
-    serve(shared, inner.call(request), behind, end).await
+    serve(shared, inner.call(request), turn, end).await
 }
 
 /// What a call holds, for a step that may go on without its caller.
@@ -265,14 +278,12 @@ fn end(shared: &Shared, headers: &http::HeaderMap) -> Option<u64> {
 async fn serve(
     shared: &Shared,
     call: impl Future<Output = Result<Response, Infallible>> + Unpin,
-    behind: bool,
+    turn: Turn,
     end: Option<u64>,
 ) -> Response {
     let mut call = call;
-    if behind {
-        let since = shared.broker.monotonic_us();
-        to_the_end_of_the_queue().await;
-        shared.waited(since);
+    if turn != Turn::Now {
+        shared.wait(turn).await;
     }
     poll_fn(|cx| match end {
         Some(end) if shared.broker.monotonic_us() >= end => {
