@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 
+mod gathering;
 mod listener;
 #[cfg(test)]
 mod tests;

@@ -216,7 +216,8 @@ impl Broker {
     ) -> Result<(Challenge, SignedBody, Option<CodeOrder>), BrokerError> {
         let policy: &Policy = &tenant.policy;
         let account = &grounds.account;
-        let id = ChallengeId::new(now, &random::id()?);
+        let (id, nonce, collapse) = random::for_challenge()?;
+        let id = ChallengeId::new(now, &id);
         let deliveries: Vec<_> = grounds
             .devices
             .iter()
@@ -265,7 +266,7 @@ impl Broker {
             &request.context,
             digits,
             (now, expire_time),
-            &random::bytes()?,
+            &nonce,
         );
         let signed = self.keyring.sign_challenge(body, now)?;
         // Where nobody answers, or nobody can be reached after all.
@@ -286,7 +287,7 @@ impl Broker {
             prompt_expire_time: expire_time,
             fallback_time,
             codes: Codes::new(&policy.codes),
-            collapse_id: URL_SAFE_NO_PAD.encode(random::bytes::<16>()?),
+            collapse_id: URL_SAFE_NO_PAD.encode(collapse),
             deliveries: match asked {
                 Method::Push => deliveries,
                 Method::Sms | Method::Totp | Method::RecoveryCode | Method::RememberedBrowser => {

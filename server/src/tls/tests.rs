@@ -160,7 +160,7 @@ async fn plain_and_tls_connections_carry_bytes_and_tell_their_peer() {
     assert!(server.info().tls);
     assert!(server.info().peer_certificates.is_empty());
     server.write_all(b"pong").await.unwrap();
-    server.flush().await.unwrap();
+    server.shutdown().await.unwrap();
     client.read_exact(&mut bytes).await.unwrap();
     assert_eq!(&bytes, b"pong");
 }
