@@ -79,6 +79,11 @@ fn demand(path: &str) -> Option<Demand> {
     }
 }
 
+/// Whether an API key is checked of calls to this path.
+pub(super) fn takes_key(path: &str) -> bool {
+    matches!(demand(path), Some(Demand::Idp | Demand::Admin))
+}
+
 /// Calls that wait for somebody have their own limits.
 fn waits(path: &str) -> bool {
     matches!(

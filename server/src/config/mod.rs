@@ -302,11 +302,12 @@ fn limits(mut section: Section<'_>) -> Limits {
 }
 
 fn retention(mut section: Section<'_>) -> Retention {
-    let longest = "36500d";
+    // No shorter than the longest life of a challenge.
+    let within = ["10m", "36500d"];
     let kept = Retention {
-        challenges: section.span_or("challenges", "30d", ["1h", longest]),
-        tickets: section.span_or("tickets", "1d", ["1h", longest]),
-        audit: section.span_or("audit", "400d", ["1h", longest]),
+        challenges: section.span_or("challenges", "30d", within),
+        tickets: section.span_or("tickets", "1d", within),
+        audit: section.span_or("audit", "400d", within),
     };
     section.finish();
     kept

@@ -53,8 +53,13 @@ impl Known {
     /// The credential of a call, if it has one that could be an API key.
     pub(super) fn fingerprint(&self, headers: &http::HeaderMap) -> Option<Fingerprint> {
         let value = headers.get(http::header::AUTHORIZATION)?.as_bytes();
-        // Without the scheme, however it is spelt: one key is one credential.
+        // Without the scheme, however it is spelt: one key is one credential. Nor
+        // blanks after it, which are no part of a key that is found good.
+        let value = value.trim_ascii();
         let key = value.rsplit(u8::is_ascii_whitespace).next()?;
+        if key.is_empty() {
+            return None;
+        }
         Some(Fingerprint(self.hasher.hash_one(key)))
     }
 
@@ -74,5 +79,39 @@ impl Known {
     /// It is good no longer.
     pub(super) fn forget(&self, fingerprint: Fingerprint) {
         self.accounts.write().remove(&fingerprint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// What is remembered must be what was checked: the empty end of a header
+    /// would be everybody's.
+    #[test]
+    fn one_key_is_one_credential_and_no_key_is_none() {
+        let known = Known::default();
+        let of = |value: &'static str| {
+            let mut headers = http::HeaderMap::new();
+            let value = http::HeaderValue::from_static(value);
+            headers.insert(http::header::AUTHORIZATION, value);
+            known.fingerprint(&headers)
+        };
+        let key = of("Bearer csk_one").unwrap();
+        for same in [
+            "bearer csk_one",
+            "Bearer  csk_one",
+            "Bearer csk_one  ",
+            " Bearer csk_one\t",
+        ] {
+            assert_eq!(of(same), Some(key), "{same:?}");
+        }
+        for none in ["", " ", "  \t"] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
+        assert_ne!(of("Bearer csk_two"), Some(key));
+        assert_ne!(of("Bearer"), Some(key));
     }
 }

@@ -1,8 +1,8 @@
 //! Devices that were registered elsewhere before: many in one step, or none.
 //!
-//! Each takes four rows (the device, its place under its user, the audit entry
-//! and the event), and what is read for it is found by key: the cost of one does
-//! not depend on how many there are.
+//! Each takes two rows (the device and its place under its user) and its share of
+//! those of the audit trail and its events, and what is read for it is found by
+//! key: the cost of one does not depend on how many there are.
 
 use super::{Hints, accounts, audit, keys, notices::About, registration, rows};
 use crate::{

@@ -1,9 +1,10 @@
 //! What leaves by age, in small steps: decided challenges, tickets that have
 //! ended, entries of the audit trail.
 //!
-//! An index row stands under the time from which each thing's age counts, so
-//! that a step looks at nothing that is to stay. What was written before there
-//! was such an index gets its rows by [`index_step`], once.
+//! Indexes tell what is oldest, so that a step looks at next to nothing that is to
+//! stay: decisions stand in the order in which they were made, some to a row,
+//! tickets under the time from which their age counts. What was written before
+//! there were such indexes gets its rows by [`index_step`], once.
 
 use super::{
     Hints,
@@ -26,18 +27,22 @@ use crate::{
     },
 };
 
-/// Entries of the audit trail whose decisions stand in one row: as many as must fit
-/// into a value, and as leave in one command.
+/// Entries of the audit trail whose decisions stand in one row: so many as must fit
+/// into a value.
 const DECISIONS: u64 = 80;
+/// Challenges of such a row that leave in one command: others wait for it, and it
+/// reads two rows for each that have long left memory.
+const DECISION_STEP: usize = 32;
 /// Challenges or tickets that leave in one command. Each is up to seven rows, and
 /// a command must stay below
 /// [`MAX_COMMAND_WRITES`](crate::store::engine::MAX_COMMAND_WRITES).
 const STEP: usize = 96;
-/// Rows of a kind that is one row and its index, or is only looked at.
+/// Idempotency keys of an earlier version that leave in the same command.
+const REQUEST_STEP: usize = 128;
+/// Rows that are only looked at in one command.
 const ROW_STEP: usize = 256;
-/// Packs of audit entries that leave in one command: each up to sixteen entries
-/// with an index row each.
-const PACK_STEP: usize = 32;
+/// Packs of audit entries that leave in one command: each up to sixteen entries.
+const PACK_STEP: usize = 8;
 /// Signed heads looked at for one that may be the next to leave with.
 const HEAD_STEP: usize = 64;
 
@@ -111,12 +116,13 @@ pub(super) fn remove_challenges(
     before: Timestamp,
     now: Timestamp,
 ) -> Result<Left, StoreError> {
-    let (requests, more_requests) = aged(tx, &keys::aging_requests(), before, ROW_STEP)?;
+    let (requests, more_requests) = aged(tx, &keys::aging_requests(), before, REQUEST_STEP)?;
     for (key, _) in requests {
         tx.delete(keys::idempotency_of_aging(&key));
         tx.delete(key);
     }
     let (challenges, more) = aged(tx, &keys::aging_challenges(), before, STEP)?;
+    let single = !challenges.is_empty();
     let mut count = 0_usize;
     for (key, _) in challenges {
         let (tenant, id) = aging_ids(&key)?;
@@ -126,22 +132,25 @@ pub(super) fn remove_challenges(
         }
         tx.delete(key);
     }
-    let more_decisions = if count == 0 && !more {
-        let left = remove_decided(tx, before)?;
+    let more = if single || more {
+        true
+    } else {
+        let left = remove_decided(tx, before, now)?;
         count = left.count;
         left.more
-    } else {
-        true
     };
     note_removed(tx, "challenges.removed", count, before, now)?;
     Ok(Left {
         count,
-        more: more_decisions || more_requests,
+        more: more || more_requests,
     })
 }
 
 /// Removes the challenges of the oldest row of decisions.
-fn remove_decided(tx: &mut Tx<'_>, before: Timestamp) -> Result<Left, StoreError> {
+///
+/// What was decided in the future, by a clock that was wrong, goes to the index by
+/// time: it holds up what comes after it no longer.
+fn remove_decided(tx: &mut Tx<'_>, before: Timestamp, now: Timestamp) -> Result<Left, StoreError> {
     let Some((key, value)) = tx.scan_prefix(&keys::all_aging_decisions(), None, 1).pop() else {
         return Ok(Left::default());
     };
@@ -156,20 +165,27 @@ fn remove_decided(tx: &mut Tx<'_>, before: Timestamp) -> Result<Left, StoreError
             });
         }
     };
-    let (old, stay): (Vec<_>, Vec<_>) = decisions
+    let (future, past): (Vec<_>, Vec<_>) = decisions
+        .into_iter()
+        .partition(|decision| decision.time > now);
+    for Decision { time, tenant, id } in &future {
+        tx.put(keys::aging_challenge(*time, *tenant, *id), []);
+    }
+    let (mut old, mut stay): (Vec<_>, Vec<_>) = past
         .into_iter()
         .partition(|decision| decision.time < before);
-    if old.is_empty() {
+    if old.is_empty() && future.is_empty() {
         return Ok(Left::default());
     }
+    let more = stay.is_empty() || old.len() > DECISION_STEP;
+    stay.extend(old.split_off(old.len().min(DECISION_STEP)));
     let mut count = 0_usize;
     for Decision { tenant, id, .. } in old {
         if remove_challenge(tx, tenant, id) {
             count = count.saturating_add(1);
         }
     }
-    let more = stay.is_empty();
-    if more {
+    if stay.is_empty() {
         tx.delete(key);
     } else {
         rows::save(tx, key, &Decisions(stay));

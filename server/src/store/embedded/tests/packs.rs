@@ -298,6 +298,35 @@ async fn decisions_leave_row_by_row_and_in_part() {
     assert_eq!(count(&embedded, keys::all_aging_decisions()).await, 0);
 }
 
+/// A decision in the future, by a clock that was wrong, holds up no other, and
+/// leaves in its time.
+#[tokio::test]
+async fn a_decision_in_the_future_holds_up_nobody() {
+    let dir = Directory::new();
+    let store: Arc<dyn Store> = Arc::new(dir.store());
+    let tenant = tenant_id();
+    let mut ids = Vec::new();
+    for n in 0..200 {
+        let wrong = if n == 5 { 100_000 } else { 0 };
+        ids.push(end_at_once(&store, tenant, n + wrong).await);
+    }
+    let remove = async |before, now| {
+        let mut gone = 0;
+        loop {
+            let left = store.remove_challenges(second(before), second(now)).await;
+            let Left { count, more } = left.unwrap();
+            gone += count;
+            if !more {
+                return gone;
+            }
+        }
+    };
+    assert_eq!(remove(500, 1000).await, 199);
+    assert!(store.challenge(tenant, ids[5]).await.unwrap().is_some());
+    assert_eq!(remove(100_015, 100_500).await, 0);
+    assert_eq!(remove(100_016, 100_500).await, 1);
+}
+
 /// A row that can't be read holds up no other.
 #[tokio::test]
 async fn unreadable_decisions_hold_up_nobody() {
