@@ -17,6 +17,7 @@ use std::{
 
 mod address;
 mod fault;
+mod memory;
 mod port;
 mod push;
 mod section;
@@ -94,6 +95,10 @@ pub struct Limits {
     /// limit in force is found by measuring; this is the most it can be.
     /// Default 1024.
     pub max_new_calls: u32,
+    /// `max_store_cache_bytes`: pages of the store kept in memory, where they take
+    /// about twice as much. Default: an eighth of the memory the process may have,
+    /// 64 MiB to 512 MiB.
+    pub max_store_cache_bytes: u64,
     /// `queue_delay`: how long a call may wait for its turn before new ones are
     /// refused; 50 µs while one organisation asks for more than can be done and
     /// another for little. Default 25 ms.
@@ -289,6 +294,11 @@ fn limits(mut section: Section<'_>) -> Limits {
         max_concurrent_streams: section.number_or("max_concurrent_streams", 1_024, 1..=1_000_000),
         max_calls: section.number_or("max_calls", 150_000, 1..=10_000_000),
         max_new_calls: section.number_or("max_new_calls", 1_024, 1..=1_000_000),
+        max_store_cache_bytes: section.number_or(
+            "max_store_cache_bytes",
+            memory::store_cache(),
+            1 << 24..=1 << 40,
+        ),
         queue_delay: section.span_or("queue_delay", "25ms", ["1ms", "10s"]),
         request_timeout: section.span_or("request_timeout", "10s", ["1s", "5m"]),
         handshake_timeout: section.span_or("handshake_timeout", "10s", ["100ms", "2m"]),

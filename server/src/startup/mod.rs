@@ -239,7 +239,7 @@ impl Server {
     }
 
     /// As [`Server::bind`], the store run as `engine` says: for measurements of
-    /// what its settings are worth. Its `on_fatal` is replaced.
+    /// what its settings are worth. Its `on_fatal` and `cache_capacity` are replaced.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left bound.
@@ -250,6 +250,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let (failed, store_failed) = tokio::sync::watch::channel(None);
         let options = EngineOptions {
+            cache_capacity: config.limits.max_store_cache_bytes,
             on_fatal: Some(Arc::new(move |cause| {
                 failed.send_replace(Some(cause));
             })),
