@@ -260,6 +260,35 @@ async fn calls_have_places_and_give_them_back() {
     in_time(async { while approvals.get_challenge(look.clone()).await.is_err() {} }).await;
 }
 
+/// What a caller leaves unread is held for it: it keeps its place.
+#[tokio::test]
+async fn answers_that_nobody_reads_keep_their_places() {
+    let (clock, hand) = Clock::manual(START_MS);
+    let toml = "[limits]\nmax_calls = 2\n";
+    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let tenant = broker.tenant().await;
+    let asked = broker.ask(&tenant, "ann").await;
+    let look = v1::GetChallengeRequest {
+        challenge_id: asked.challenge_id,
+    };
+    let let_in = "countersign_calls_admitted_total{class=\"finishing\"}";
+    let before = metric(&broker, let_in).await;
+    let wire = Wire::connect_deaf(broker.grpc).await;
+    let mut unread = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (wire, headers) = (wire.clone(), bearer(&tenant.api_key));
+        let message = frame(&look.encode_to_vec());
+        let path = "/countersign.v1.ApprovalService/GetChallenge";
+        unread.spawn(async move { wire.call(path, &headers, message).await });
+    }
+    in_time(async { while metric(&broker, let_in).await < before + 2.0 {} }).await;
+    let mut approvals = broker.approvals(&tenant);
+    let refused = approvals.get_challenge(look.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "OVERLOADED");
+    unread.shutdown().await;
+    in_time(async { while approvals.get_challenge(look.clone()).await.is_err() {} }).await;
+}
+
 /// Whoever likes can begin calls whose messages never end. They keep out neither
 /// phones, whose messages come, nor whoever has a good key.
 #[tokio::test]

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Frame;
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -72,11 +72,20 @@ pub fn header(name: &'static str, value: impl AsRef<[u8]>) -> (&'static str, Hea
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_as(address, &Builder::new(TokioExecutor::new())).await
+    }
+
+    /// One that takes no byte of an answer but its headers.
+    pub async fn connect_deaf(address: SocketAddr) -> Self {
+        let mut deaf = Builder::new(TokioExecutor::new());
+        deaf.initial_stream_window_size(0);
+        Self::connect_as(address, &deaf).await
+    }
+
+    async fn connect_as(address: SocketAddr, builder: &Builder<TokioExecutor>) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self { sender }
     }

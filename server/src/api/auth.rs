@@ -28,7 +28,7 @@ use tower_service::Service;
 
 use super::{
     Limits,
-    admission::{Account, Ticket},
+    admission::{Holder, Ticket},
     kept::keep_until,
     status::{build, info, status, unauthenticated},
 };
@@ -262,7 +262,7 @@ impl Authenticate {
                     .key(request.headers(), request.extensions(), Role::Idp)
                     .await?;
                 let tenant = key.tenant.ok_or_else(unauthenticated)?;
-                prove(&request, Some(Account::Tenant(tenant)))?;
+                prove(&request, Holder::Idp(tenant))?;
                 let by = By {
                     actor: Actor::ApiKey(key.id.clone()),
                     address: address(&request),
@@ -277,8 +277,7 @@ impl Authenticate {
                 let key = self
                     .key(request.headers(), request.extensions(), Role::Admin)
                     .await?;
-                let account = key.tenant.map_or(Account::Installation, Account::Tenant);
-                prove(&request, Some(account))?;
+                prove(&request, Holder::Admin(key.tenant))?;
                 let by = By {
                     actor: Actor::ApiKey(key.id),
                     address: address(&request),
@@ -347,16 +346,16 @@ impl Authenticate {
             .authenticate_device(&proof, request.uri().path(), &digest)
             .await
             .map_err(status)?;
-        prove(&request, None)?;
+        prove(&request, Holder::Device(device.id))?;
         request.extensions_mut().insert(device);
         Ok(request)
     }
 }
 
 /// Its credentials are good; refused where there is no place left for it.
-fn prove(request: &Request, account: Option<Account>) -> Result<(), Status> {
+fn prove(request: &Request, holder: Holder) -> Result<(), Status> {
     match request.extensions().get::<Ticket>() {
-        Some(ticket) if !ticket.prove(account) => Err(status(BrokerError::Overloaded)),
+        Some(ticket) if !ticket.prove(holder) => Err(status(BrokerError::Overloaded)),
         _ => Ok(()),
     }
 }

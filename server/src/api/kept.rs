@@ -19,8 +19,12 @@ struct Kept<P> {
     _place: P,
 }
 
-/// An answer that keeps `place` until it has ended.
+/// An answer that keeps `place` until it has ended: of one that nobody reads,
+/// too, something is held.
 pub(super) fn keep<P: Send + Unpin + 'static>(response: Response, place: P) -> Response {
+    if http_body::Body::is_end_stream(response.body()) {
+        return response;
+    }
     wrap(response, place, None)
 }
 

@@ -6,6 +6,9 @@
 //! hash that cannot be aimed at from outside (SipHash with random keys); the
 //! check itself is made anew at every call. What was never found good counts
 //! for the strangers, all of them together being one account.
+//!
+//! Places are counted more finely, by [`Holder`]: an organisation's operators
+//! must get in when its sign-in pages wait by the thousand.
 
 use std::{
     collections::HashMap,
@@ -15,7 +18,7 @@ use std::{
 use parking_lot::RwLock;
 
 use super::controller;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{DeviceId, TenantId};
 
 /// Whom work is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,28 @@ impl controller::Account for Account {
     }
 }
 
+/// Whose credentials were found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::api) enum Holder {
+    /// The identity providers of an organisation.
+    Idp(TenantId),
+    /// Its operators, or the installation's.
+    Admin(Option<TenantId>),
+    /// A phone.
+    Device(DeviceId),
+}
+
+impl Holder {
+    /// Whom its new work counts for.
+    pub(super) fn account(self) -> Account {
+        match self {
+            Self::Idp(tenant) | Self::Admin(Some(tenant)) => Account::Tenant(tenant),
+            Self::Admin(None) => Account::Installation,
+            Self::Device(_) => Account::Strangers,
+        }
+    }
+}
+
 /// Credentials remembered at most: each takes some 50 bytes. They are good
 /// ones, so that only whoever makes API keys can fill it.
 const MOST: usize = 65_536;
@@ -46,7 +71,7 @@ pub(super) struct Fingerprint(u64);
 #[derive(Debug, Default)]
 pub(super) struct Known {
     hasher: RandomState,
-    accounts: RwLock<HashMap<Fingerprint, Account>>,
+    holders: RwLock<HashMap<Fingerprint, Holder>>,
 }
 
 impl Known {
@@ -63,22 +88,22 @@ impl Known {
         Some(Fingerprint(self.hasher.hash_one(key)))
     }
 
-    pub(super) fn account(&self, fingerprint: Fingerprint) -> Option<Account> {
-        self.accounts.read().get(&fingerprint).copied()
+    pub(super) fn holder(&self, fingerprint: Fingerprint) -> Option<Holder> {
+        self.holders.read().get(&fingerprint).copied()
     }
 
     /// It was found good.
-    pub(super) fn learn(&self, fingerprint: Fingerprint, account: Account) {
-        let mut accounts = self.accounts.write();
-        if accounts.len() >= MOST {
-            accounts.clear();
+    pub(super) fn learn(&self, fingerprint: Fingerprint, holder: Holder) {
+        let mut holders = self.holders.write();
+        if holders.len() >= MOST {
+            holders.clear();
         }
-        accounts.insert(fingerprint, account);
+        holders.insert(fingerprint, holder);
     }
 
     /// It is good no longer.
     pub(super) fn forget(&self, fingerprint: Fingerprint) {
-        self.accounts.write().remove(&fingerprint);
+        self.holders.write().remove(&fingerprint);
     }
 }
 

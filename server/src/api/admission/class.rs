@@ -62,15 +62,6 @@ pub(super) const FINISHING: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// Calls whose answers go on after their beginning.
-pub(super) const STREAMING: [&str; 5] = [
-    "ExportAudit",
-    "Subscribe",
-    "WatchAudit",
-    "WatchChallenge",
-    "WatchEvents",
-];
-
 fn split(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("/countersign.v1.")?.split_once('/')
 }
@@ -98,11 +89,6 @@ pub(super) fn from_phone(path: &str) -> bool {
     split(path).is_some_and(|(service, _)| service == "DeviceService")
 }
 
-/// Whether the answer is a stream.
-pub(super) fn streams(path: &str) -> bool {
-    split(path).is_some_and(|(_, method)| STREAMING.contains(&method))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -114,18 +100,15 @@ mod tests {
 
     use super::*;
 
-    /// Every name here is an rpc's, and every stream is known as one: what is
-    /// renamed can't fall back among the new work unnoticed.
+    /// Every name here is an rpc's: what is renamed can't fall back among the new
+    /// work unnoticed.
     #[test]
     fn names_are_those_of_rpcs() {
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let (mut rpcs, mut streaming) = (HashSet::new(), HashSet::new());
+        let mut rpcs = HashSet::new();
         for service in files.file.iter().flat_map(|file| &file.service) {
             for method in &service.method {
                 rpcs.insert((service.name(), method.name()));
-                if method.server_streaming() {
-                    streaming.insert(method.name());
-                }
             }
         }
         for (service, methods) in FINISHING {
@@ -133,7 +116,6 @@ mod tests {
                 assert!(rpcs.contains(&(service, *method)), "{service}/{method}");
             }
         }
-        assert_eq!(streaming, HashSet::from(STREAMING));
     }
 
     #[test]

@@ -30,9 +30,9 @@ use tower_service::Service;
 
 use super::{Limits, auth, kept::keep};
 use crate::{broker::Broker, metrics::Metrics};
-pub(in crate::api) use account::Account;
-use account::Known;
-use class::{Class, class, from_phone, streams};
+pub(in crate::api) use account::Holder;
+use account::{Account, Known};
+use class::{Class, class, from_phone};
 use controller::{Cause, Controller, Notice, Settings, Turn, Verdict};
 use refusal::{Refusal, Refused};
 use ticket::Places;
@@ -191,7 +191,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let shared = &self.admission.0;
         let path = request.uri().path();
-        let (class, held, phone) = (class(path), streams(path), from_phone(path));
+        let (class, phone) = (class(path), from_phone(path));
         if class == Class::Open {
             return Admitted::Open(self.inner.call(request));
         }
@@ -202,7 +202,7 @@ where
         } else {
             None
         };
-        let known = fingerprint.and_then(|credential| shared.known.account(credential));
+        let known = fingerprint.and_then(|credential| shared.known.holder(credential));
         let Some(ticket) = Ticket::take(shared, fingerprint, known) else {
             return Admitted::Refused(shared.refuse(request, Cause::Overloaded));
         };
@@ -210,7 +210,7 @@ where
         if class == Class::Finishing {
             shared.metrics.admission.admitted_finishing();
             let call = self.inner.call(request);
-            return Admitted::Finishing(call, held, Some(ticket));
+            return Admitted::Finishing(call, Some(ticket));
         }
         let end = end(shared, request.headers());
         if phone && known.is_none() {
@@ -229,12 +229,8 @@ where
         let call = self.inner.call(request);
         Admitted::New(Box::pin(async move {
             let response = serve(ticket.shared(), call, turn, end).await;
-            if held {
-                ticket.has_worked();
-                keep(response, ticket)
-            } else {
-                response
-            }
+            ticket.has_worked();
+            keep(response, ticket)
         }))
     }
 }
@@ -264,7 +260,9 @@ where
     };
     shared.metrics.admission.admitted_new();
     ticket.works();
-    serve(shared, inner.call(request), turn, end).await
+    let response = serve(shared, inner.call(request), turn, end).await;
+    ticket.has_worked();
+    keep(response, ticket)
 }
 
 /// What a call holds, for a step that may go on without its caller.
@@ -321,8 +319,8 @@ async fn to_the_end_of_the_queue() {
 pub(crate) enum Admitted<F> {
     /// Untouched.
     Open(F),
-    /// Let in at once; whether its place is kept until its answer has ended.
-    Finishing(F, bool, Option<Ticket>),
+    /// Let in at once.
+    Finishing(F, Option<Ticket>),
     /// Let in within limits.
     New(Pin<Box<dyn Future<Output = Response> + Send>>),
     /// Not let in.
@@ -338,11 +336,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Self::Open(call) => Pin::new(call).poll(cx),
-            Self::Finishing(call, held, ticket) => {
+            Self::Finishing(call, ticket) => {
                 let response = std::task::ready!(Pin::new(call).poll(cx))?;
                 Poll::Ready(Ok(match ticket.take() {
-                    Some(ticket) if *held => keep(response, ticket),
-                    _ => response,
+                    Some(ticket) => keep(response, ticket),
+                    None => response,
                 }))
             }
             Self::New(call) => call.as_mut().poll(cx).map(Ok),

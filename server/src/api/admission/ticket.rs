@@ -1,17 +1,22 @@
 //! What a call holds for as long as anything is done for it: a place, and its
 //! part of the new work in flight.
 
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicBool, AtomicUsize,
-        Ordering::{AcqRel, Relaxed},
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc, OnceLock,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{AcqRel, Relaxed},
+        },
     },
 };
 
+use parking_lot::Mutex;
+
 use super::{
     Shared,
-    account::{Account, Fingerprint},
+    account::{Account, Fingerprint, Holder},
 };
 
 /// Of [`Places`], so many are for callers that are not proven, besides the
@@ -23,54 +28,105 @@ const FEWEST_UNPROVEN: usize = 64;
 /// `limits.max_message_bytes` each.
 const UNFINISHED: usize = 4;
 
+/// Once no more than this part of the places for the proven is free, only
+/// holders of less than [`MODEST`] of all get one.
+const LAST: usize = 4;
+const MODEST: usize = 8;
+
+/// Places of one device. An app has a stream and a call or two; streams that
+/// were replaced stay until they are read.
+const OF_A_DEVICE: usize = 16;
+
 /// Calls and streams open at a time.
 #[derive(Debug)]
 pub(super) struct Places {
     /// Of callers whose credentials were found good.
-    proven: Pot,
+    proven: Held,
     /// Of all others: whatever they do, they don't keep the proven out.
-    unproven: Pot,
+    unproven: AtomicUsize,
+    most_unproven: usize,
 }
 
+/// Places by holder: whatever one does, it doesn't keep the others out.
 #[derive(Debug)]
-struct Pot {
-    taken: AtomicUsize,
+struct Held {
     most: usize,
+    taken: Mutex<Taken>,
 }
 
-impl Pot {
-    fn take(&self) -> bool {
-        let free = self.taken.fetch_add(1, Relaxed) < self.most;
-        if !free {
-            self.give_back();
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    of: HashMap<Holder, usize>,
+}
+
+impl Held {
+    fn take(&self, holder: Holder) -> bool {
+        let mut taken = self.taken.lock();
+        let all = taken.all;
+        let own = taken.of.get(&holder).copied().unwrap_or_default();
+        let free = all < self.most
+            && match holder {
+                Holder::Device(_) => own < OF_A_DEVICE,
+                Holder::Idp(_) | Holder::Admin(_) => {
+                    all < self.most - self.most / LAST || own < self.most / MODEST
+                }
+            };
+        if free {
+            taken.all += 1;
+            taken.of.insert(holder, own + 1);
         }
         free
     }
 
-    fn give_back(&self) {
-        self.taken.fetch_sub(1, Relaxed);
+    fn give_back(&self, holder: Holder) {
+        let mut taken = self.taken.lock();
+        taken.all -= 1;
+        if let Entry::Occupied(mut own) = taken.of.entry(holder) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
     }
 }
 
 impl Places {
     pub(super) fn new(max_calls: usize) -> Self {
-        let pot = |most| Pot {
-            taken: AtomicUsize::new(0),
-            most,
-        };
         Self {
-            proven: pot(max_calls),
-            unproven: pot((max_calls / UNPROVEN).max(FEWEST_UNPROVEN)),
+            proven: Held {
+                most: max_calls,
+                taken: Mutex::default(),
+            },
+            unproven: AtomicUsize::new(0),
+            most_unproven: (max_calls / UNPROVEN).max(FEWEST_UNPROVEN),
         }
     }
 
     /// Messages of callers not proven that may be waited for.
     pub(super) fn unfinished(&self) -> usize {
-        self.unproven.most / UNFINISHED
+        self.most_unproven / UNFINISHED
     }
 
-    fn of(&self, proven: bool) -> &Pot {
-        if proven { &self.proven } else { &self.unproven }
+    /// A place for one who is proven, or nobody knows who.
+    fn take(&self, holder: Option<Holder>) -> bool {
+        if let Some(holder) = holder {
+            return self.proven.take(holder);
+        }
+        let free = self.unproven.fetch_add(1, Relaxed) < self.most_unproven;
+        if !free {
+            self.give_back(None);
+        }
+        free
+    }
+
+    fn give_back(&self, holder: Option<Holder>) {
+        match holder {
+            Some(holder) => self.proven.give_back(holder),
+            None => {
+                self.unproven.fetch_sub(1, Relaxed);
+            }
+        }
     }
 }
 
@@ -78,14 +134,15 @@ impl Places {
 /// given back when the last clone is dropped, so that a step which goes on
 /// without its caller still counts.
 #[derive(Clone)]
-pub(crate) struct Ticket(Arc<Held>);
+pub(crate) struct Ticket(Arc<Call>);
 
-struct Held {
+struct Call {
     shared: Arc<Shared>,
     fingerprint: Option<Fingerprint>,
     /// Whom new work counts for.
     account: Account,
-    proven: AtomicBool,
+    /// Whose place it holds, once it is proven.
+    holder: OnceLock<Holder>,
     /// Whether it is new work in flight.
     working: AtomicBool,
 }
@@ -95,15 +152,14 @@ impl Ticket {
     pub(super) fn take(
         shared: &Arc<Shared>,
         fingerprint: Option<Fingerprint>,
-        known: Option<Account>,
+        known: Option<Holder>,
     ) -> Option<Self> {
-        let proven = known.is_some();
-        shared.places.of(proven).take().then(|| {
-            Self(Arc::new(Held {
+        shared.places.take(known).then(|| {
+            Self(Arc::new(Call {
                 shared: shared.clone(),
                 fingerprint,
-                account: known.unwrap_or(Account::Strangers),
-                proven: AtomicBool::new(proven),
+                account: known.map_or(Account::Strangers, Holder::account),
+                holder: known.map(OnceLock::from).unwrap_or_default(),
                 working: AtomicBool::new(false),
             }))
         })
@@ -129,49 +185,112 @@ impl Ticket {
         }
     }
 
-    /// Its credentials are good: of an organisation's or operator's key the
-    /// account, so that it is known next time. False where there is no place
-    /// for it.
+    /// Its credentials are good; a key is known next time. False where there is
+    /// no place for it.
     #[must_use]
-    pub(in crate::api) fn prove(&self, account: Option<Account>) -> bool {
-        let held = &*self.0;
-        if held.proven.load(Relaxed) {
+    pub(in crate::api) fn prove(&self, holder: Holder) -> bool {
+        let call = &*self.0;
+        if call.holder.get().is_some() {
             return true;
         }
-        if let (Some(account), Some(fingerprint)) = (account, held.fingerprint) {
-            held.shared.known.learn(fingerprint, account);
+        if let Some(fingerprint) = call.fingerprint {
+            call.shared.known.learn(fingerprint, holder);
         }
-        let taken = held.shared.places.proven.take();
+        let taken = call.shared.places.take(Some(holder));
         if taken {
-            held.proven.store(true, Relaxed);
-            held.shared.places.unproven.give_back();
+            let place = match call.holder.set(holder) {
+                Ok(()) => None,
+                // Somebody else was quicker.
+                Err(holder) => Some(holder),
+            };
+            call.shared.places.give_back(place);
         }
         taken
     }
 
     /// Its key is not good, or no longer.
     pub(in crate::api) fn disprove(&self) {
-        let held = &*self.0;
-        if let (true, Some(fingerprint)) = (held.proven.load(Relaxed), held.fingerprint) {
-            held.shared.known.forget(fingerprint);
+        let call = &*self.0;
+        if let (Some(_), Some(fingerprint)) = (call.holder.get(), call.fingerprint) {
+            call.shared.known.forget(fingerprint);
         }
     }
 
     /// Waits for the rest of a message, where its caller is not proven for so
     /// long as there is room: none when it was given up.
     pub(in crate::api) async fn read<T>(&self, read: impl Future<Output = T>) -> Option<T> {
-        if self.0.proven.load(Relaxed) {
+        if self.0.holder.get().is_some() {
             return Some(read.await);
         }
         self.0.shared.unfinished.read(read).await
     }
 }
 
-impl Drop for Held {
+impl Drop for Call {
     fn drop(&mut self) {
-        self.shared.places.of(*self.proven.get_mut()).give_back();
+        self.shared.places.give_back(self.holder.get().copied());
         if *self.working.get_mut() {
             self.shared.leave(self.account);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{DeviceId, TenantId};
+
+    const MOST: usize = 160;
+
+    fn held() -> (Held, Vec<Holder>) {
+        let held = Held {
+            most: MOST,
+            taken: Mutex::default(),
+        };
+        let tenants = [1, 2].map(|n| TenantId::from_bytes([n; 16]));
+        let holders = vec![
+            Holder::Idp(tenants[0]),
+            Holder::Admin(Some(tenants[0])),
+            Holder::Admin(None),
+            Holder::Idp(tenants[1]),
+            Holder::Device(DeviceId::from_bytes([3; 16])),
+        ];
+        (held, holders)
+    }
+
+    fn as_many_as_it_can(held: &Held, holder: Holder) -> usize {
+        std::iter::repeat_with(|| held.take(holder))
+            .take_while(|taken| *taken)
+            .count()
+    }
+
+    #[test]
+    fn who_waits_by_the_thousand_leaves_room_for_others() {
+        let (held, holders) = held();
+        let taken: Vec<_> = holders
+            .iter()
+            .map(|holder| as_many_as_it_can(&held, *holder))
+            .collect();
+        // Its own operators come after a flood of the organisation's too.
+        assert_eq!(taken, [120, 20, 20, 0, 0]);
+        held.give_back(holders[0]);
+        assert!(!held.take(holders[0]));
+        assert!(held.take(holders[3]));
+        assert!(!held.take(holders[4]), "there are no more than there are");
+    }
+
+    #[test]
+    fn a_device_has_few_and_gives_them_back() {
+        let (held, holders) = held();
+        let device = holders[4];
+        assert_eq!(as_many_as_it_can(&held, device), OF_A_DEVICE);
+        held.give_back(device);
+        assert!(held.take(device));
+        for _ in 0..OF_A_DEVICE {
+            held.give_back(device);
+        }
+        let taken = held.taken.lock();
+        assert!(taken.of.is_empty());
+        assert_eq!(taken.all, 0);
     }
 }
