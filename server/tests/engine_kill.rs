@@ -158,7 +158,7 @@ fn what_was_acknowledged_outlives_sigkill() {
             let expected: Vec<_> = (n.saturating_sub(5) + 1..=n)
                 .map(|n| {
                     (
-                        audit_key(writer, n).into_bytes(),
+                        audit_key(writer, n).into_bytes().into(),
                         value(writer, n).into_bytes(),
                     )
                 })

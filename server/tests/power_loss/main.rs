@@ -376,7 +376,7 @@ fn check_writer(
     let expected: Vec<_> = (n.saturating_sub(TRAIL) + 1..=n)
         .map(|n| {
             (
-                audit_key(writer, n).into_bytes(),
+                audit_key(writer, n).into_bytes().into(),
                 audit_value(writer, n).into_bytes(),
             )
         })

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::{record::Record, rows};
 use crate::{
     domain::time::Timestamp,
-    store::engine::{Pair, Snapshot, Tx},
+    store::engine::{Key, Pair, Snapshot, Tx},
 };
 
 /// Ids of entries being tried. One process owns the directory, so a claim need
@@ -37,7 +37,7 @@ impl<Id> Default for Claims<Id> {
 
 /// One outbox: the rows under a prefix, with the due time and id in their keys.
 pub(super) struct Outbox<Id> {
-    pub(super) prefix: Vec<u8>,
+    pub(super) prefix: Key,
     pub(super) parse: fn(&[u8]) -> Option<(Timestamp, Id)>,
 }
 

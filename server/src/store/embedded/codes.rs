@@ -22,7 +22,10 @@ use crate::{
         text::TextJob,
         time::Timestamp,
     },
-    store::{GoOn, Guessed, StoreError, WentOn, engine::Tx},
+    store::{
+        GoOn, Guessed, StoreError, WentOn,
+        engine::{Key, Tx},
+    },
 };
 
 /// Counts a text to `phone`, if all limits hold; `true` raises the alarm.
@@ -60,7 +63,7 @@ pub(super) fn unmeter(
 
 /// Where the meters are: of the number, the user, its range, all but sign-ins,
 /// all.
-fn meter_keys(account: &Account, phone: &Phone, counted: Counted) -> [Vec<u8>; 5] {
+fn meter_keys(account: &Account, phone: &Phone, counted: Counted) -> [Key; 5] {
     let number = match counted {
         Counted::SignIn(_) => Metered::Number(&phone.number),
         Counted::Confirmation => Metered::Confirmations(&phone.number),

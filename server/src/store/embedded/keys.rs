@@ -3,14 +3,17 @@
 
 use std::cell::RefCell;
 
-use crate::domain::{
-    api_key::ApiKeyId,
-    device::PushGateway,
-    ids::{BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
-    push::PushJob,
-    spending::Tag,
-    text::TextJob,
-    time::Timestamp,
+use crate::{
+    domain::{
+        api_key::ApiKeyId,
+        device::PushGateway,
+        ids::{BrowserId, ChallengeId, DeviceId, EnrollmentId, PushId, TenantId, TextId, UserId},
+        push::PushJob,
+        spending::Tag,
+        text::TextJob,
+        time::Timestamp,
+    },
+    store::engine::Key,
 };
 
 // 0x00 belongs to the engine.
@@ -54,9 +57,8 @@ const AGING_REQUEST: u8 = b'i';
 const AGING_TICKET: u8 = b'q';
 const AGING_PROGRESS: u8 = b'p';
 
-fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    let mut key = Vec::with_capacity(length + 1);
+fn key(prefix: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Key::new();
     key.push(prefix);
     for part in parts {
         key.extend_from_slice(part);
@@ -84,73 +86,69 @@ fn time(at: Timestamp) -> [u8; 8] {
     at.as_millis().to_be_bytes()
 }
 
-pub(super) fn signing_key(create_time: Timestamp, key_id: &str) -> Vec<u8> {
+pub(super) fn signing_key(create_time: Timestamp, key_id: &str) -> Key {
     key(SIGNING_KEY, &[&time(create_time), key_id.as_bytes()])
 }
 
-pub(super) fn signing_keys() -> Vec<u8> {
+pub(super) fn signing_keys() -> Key {
     key(SIGNING_KEY, &[])
 }
 
-pub(super) fn tenant(id: TenantId) -> Vec<u8> {
+pub(super) fn tenant(id: TenantId) -> Key {
     key(TENANT, &[id.as_bytes()])
 }
 
-pub(super) fn tenants() -> Vec<u8> {
+pub(super) fn tenants() -> Key {
     key(TENANT, &[])
 }
 
-pub(super) fn policy_versions(of: TenantId) -> Vec<u8> {
+pub(super) fn policy_versions(of: TenantId) -> Key {
     key(POLICY_VERSION, &[of.as_bytes()])
 }
 
 /// Newest first: the version is complemented.
-pub(super) fn policy_version(of: TenantId, version: u64) -> Vec<u8> {
+pub(super) fn policy_version(of: TenantId, version: u64) -> Key {
     key(POLICY_VERSION, &[of.as_bytes(), &(!version).to_be_bytes()])
 }
 
-pub(super) fn api_key(id: &ApiKeyId) -> Vec<u8> {
+pub(super) fn api_key(id: &ApiKeyId) -> Key {
     key(API_KEY, &[id.as_str().as_bytes()])
 }
 
 /// The installation's keys are listed under sixteen zero bytes, which no
 /// UUID version 7 can be.
-pub(super) fn api_keys_of(tenant: Option<TenantId>) -> Vec<u8> {
+pub(super) fn api_keys_of(tenant: Option<TenantId>) -> Key {
     key(API_KEY_OF, &[&tenant.map_or([0; 16], |id| *id.as_bytes())])
 }
 
-pub(super) fn api_key_of(
-    tenant: Option<TenantId>,
-    create_time: Timestamp,
-    id: &ApiKeyId,
-) -> Vec<u8> {
+pub(super) fn api_key_of(tenant: Option<TenantId>, create_time: Timestamp, id: &ApiKeyId) -> Key {
     let mut list = api_keys_of(tenant);
     list.extend_from_slice(&time(create_time));
     list.extend_from_slice(id.as_str().as_bytes());
     list
 }
 
-pub(super) fn ticket(tenant: TenantId, id: EnrollmentId) -> Vec<u8> {
+pub(super) fn ticket(tenant: TenantId, id: EnrollmentId) -> Key {
     key(TICKET, &[tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn ticket_locator(locator: &str) -> Vec<u8> {
+pub(super) fn ticket_locator(locator: &str) -> Key {
     key(TICKET_LOCATOR, &[locator.as_bytes()])
 }
 
-pub(super) fn ticket_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn ticket_of(tenant: TenantId, user: &UserId) -> Key {
     key(TICKET_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
-pub(super) fn device(id: DeviceId) -> Vec<u8> {
+pub(super) fn device(id: DeviceId) -> Key {
     key(DEVICE, &[id.as_bytes()])
 }
 
-pub(super) fn devices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn devices_of(tenant: TenantId, user: &UserId) -> Key {
     key(DEVICE_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
-pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Vec<u8> {
+pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Key {
     key(
         DEVICE_OF,
         &[tenant.as_bytes(), &digest(user), id.as_bytes()],
@@ -158,23 +156,23 @@ pub(super) fn device_of(tenant: TenantId, user: &UserId, id: DeviceId) -> Vec<u8
 }
 
 /// Says that an imported device was removed, and stays so.
-pub(super) fn removed_import(id: DeviceId) -> Vec<u8> {
+pub(super) fn removed_import(id: DeviceId) -> Key {
     key(REMOVED_IMPORT, &[id.as_bytes()])
 }
 
-pub(super) fn challenge(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn challenge(tenant: TenantId, id: ChallengeId) -> Key {
     key(CHALLENGE, &[tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn signed_body(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn signed_body(tenant: TenantId, id: ChallengeId) -> Key {
     key(SIGNED_BODY, &[tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn pending_of_user(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn pending_of_user(tenant: TenantId, user: &UserId) -> Key {
     key(PENDING_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
-pub(super) fn pending_of(tenant: TenantId, user: &UserId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn pending_of(tenant: TenantId, user: &UserId, id: ChallengeId) -> Key {
     key(
         PENDING_OF,
         &[tenant.as_bytes(), &digest(user), id.as_bytes()],
@@ -186,11 +184,11 @@ pub(super) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
     key.last_chunk::<16>().copied()
 }
 
-pub(super) fn expiry(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn expiry(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Key {
     key(EXPIRY, &[&time(at), tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn expiries() -> Vec<u8> {
+pub(super) fn expiries() -> Key {
     key(EXPIRY, &[])
 }
 
@@ -207,24 +205,24 @@ pub(super) fn parse_expiry(key: &[u8]) -> Option<(Timestamp, TenantId, Challenge
 }
 
 /// Where a challenge turns into a text message; otherwise like [`expiry`].
-pub(super) fn fallback(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn fallback(at: Timestamp, tenant: TenantId, id: ChallengeId) -> Key {
     key(FALLBACK, &[&time(at), tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn fallbacks() -> Vec<u8> {
+pub(super) fn fallbacks() -> Key {
     key(FALLBACK, &[])
 }
 
-pub(super) fn account(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn account(tenant: TenantId, user: &UserId) -> Key {
     key(ACCOUNT, &[tenant.as_bytes(), &digest(user)])
 }
 
-pub(super) fn browsers_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn browsers_of(tenant: TenantId, user: &UserId) -> Key {
     key(BROWSER, &[tenant.as_bytes(), &digest(user)])
 }
 
 /// Oldest first: the id is a challenge's.
-pub(super) fn browser(tenant: TenantId, user: &UserId, id: BrowserId) -> Vec<u8> {
+pub(super) fn browser(tenant: TenantId, user: &UserId, id: BrowserId) -> Key {
     key(BROWSER, &[tenant.as_bytes(), &digest(user), id.as_bytes()])
 }
 
@@ -245,7 +243,7 @@ pub(super) enum Metered<'a> {
     Others,
 }
 
-pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
+pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Key {
     let user;
     let (kind, tag): (u8, &[u8]) = match of {
         Metered::Number(tag) => (1, tag),
@@ -262,11 +260,11 @@ pub(super) fn meter(tenant: TenantId, of: Metered<'_>) -> Vec<u8> {
     key(METER, &[tenant.as_bytes(), &[kind], tag])
 }
 
-pub(super) fn texts() -> Vec<u8> {
+pub(super) fn texts() -> Key {
     key(TEXTS, &[])
 }
 
-pub(super) fn text(job: &TextJob) -> Vec<u8> {
+pub(super) fn text(job: &TextJob) -> Key {
     key(TEXTS, &[&time(job.due), job.id.as_bytes()])
 }
 
@@ -280,7 +278,7 @@ pub(super) fn parse_text(key: &[u8]) -> Option<(Timestamp, TextId)> {
     ))
 }
 
-pub(super) fn idempotency(tenant: TenantId, api_key: &ApiKeyId, request: &[u8; 16]) -> Vec<u8> {
+pub(super) fn idempotency(tenant: TenantId, api_key: &ApiKeyId, request: &[u8; 16]) -> Key {
     key(
         IDEMPOTENCY,
         &[tenant.as_bytes(), api_key.as_str().as_bytes(), request],
@@ -294,11 +292,11 @@ fn gateway(gateway: PushGateway) -> u8 {
     }
 }
 
-pub(super) fn outbox_of(of: PushGateway) -> Vec<u8> {
+pub(super) fn outbox_of(of: PushGateway) -> Key {
     key(OUTBOX, &[&[gateway(of)]])
 }
 
-pub(super) fn outbox(job: &PushJob) -> Vec<u8> {
+pub(super) fn outbox(job: &PushJob) -> Key {
     key(
         OUTBOX,
         &[&[gateway(job.gateway)], &time(job.due), job.id.as_bytes()],
@@ -317,7 +315,7 @@ pub(super) fn parse_outbox(key: &[u8]) -> Option<(Timestamp, PushId)> {
 
 /// Says that an entry of the audit trail is an event of this organisation: a row
 /// each, as an earlier version wrote them.
-pub(super) fn event(tenant: TenantId, writer: u64, sequence: u64) -> Vec<u8> {
+pub(super) fn event(tenant: TenantId, writer: u64, sequence: u64) -> Key {
     key(
         EVENT,
         &[
@@ -328,12 +326,12 @@ pub(super) fn event(tenant: TenantId, writer: u64, sequence: u64) -> Vec<u8> {
     )
 }
 
-pub(super) fn single_events_of(tenant: TenantId, writer: u64) -> Vec<u8> {
+pub(super) fn single_events_of(tenant: TenantId, writer: u64) -> Key {
     key(EVENT, &[tenant.as_bytes(), &writer.to_be_bytes()])
 }
 
 /// Which entries of a stretch of the audit trail are events of this organisation.
-pub(super) fn events(tenant: TenantId, writer: u64, stretch: u64) -> Vec<u8> {
+pub(super) fn events(tenant: TenantId, writer: u64, stretch: u64) -> Key {
     key(
         EVENTS,
         &[
@@ -344,11 +342,11 @@ pub(super) fn events(tenant: TenantId, writer: u64, stretch: u64) -> Vec<u8> {
     )
 }
 
-pub(super) fn events_of(tenant: TenantId, writer: u64) -> Vec<u8> {
+pub(super) fn events_of(tenant: TenantId, writer: u64) -> Key {
     key(EVENTS, &[tenant.as_bytes(), &writer.to_be_bytes()])
 }
 
-pub(super) fn all_events() -> Vec<u8> {
+pub(super) fn all_events() -> Key {
     key(EVENTS, &[])
 }
 
@@ -358,51 +356,51 @@ pub(super) fn tenant_of_events(key: &[u8]) -> Option<TenantId> {
     Some(TenantId::from_bytes(*id))
 }
 
-pub(super) fn revocation(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn revocation(tenant: TenantId, id: ChallengeId) -> Key {
     key(REVOCATION, &[tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn reported_late(tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn reported_late(tenant: TenantId, id: ChallengeId) -> Key {
     key(REPORTED_LATE, &[tenant.as_bytes(), id.as_bytes()])
 }
 
-pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn approvals_of(tenant: TenantId, user: &UserId) -> Key {
     key(APPROVALS_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
-pub(super) fn notices_of(tenant: TenantId, user: &UserId) -> Vec<u8> {
+pub(super) fn notices_of(tenant: TenantId, user: &UserId) -> Key {
     key(NOTICES_OF, &[tenant.as_bytes(), &digest(user)])
 }
 
-pub(super) fn audit(writer: u64, sequence: u64) -> Vec<u8> {
+pub(super) fn audit(writer: u64, sequence: u64) -> Key {
     key(AUDIT, &[&writer.to_be_bytes(), &sequence.to_be_bytes()])
 }
 
-pub(super) fn audit_head(writer: u64) -> Vec<u8> {
+pub(super) fn audit_head(writer: u64) -> Key {
     key(AUDIT_HEAD, &[&writer.to_be_bytes()])
 }
 
-pub(super) fn audit_entries(writer: u64) -> Vec<u8> {
+pub(super) fn audit_entries(writer: u64) -> Key {
     key(AUDIT, &[&writer.to_be_bytes()])
 }
 
 /// One [`audit_head`] per writer.
-pub(super) fn audit_chains() -> Vec<u8> {
+pub(super) fn audit_chains() -> Key {
     key(AUDIT_HEAD, &[])
 }
 
-pub(super) fn signed_heads(writer: u64) -> Vec<u8> {
+pub(super) fn signed_heads(writer: u64) -> Key {
     key(SIGNED_HEAD, &[&writer.to_be_bytes()])
 }
 
-pub(super) fn signed_head(writer: u64, sequence: u64) -> Vec<u8> {
+pub(super) fn signed_head(writer: u64, sequence: u64) -> Key {
     key(
         SIGNED_HEAD,
         &[&writer.to_be_bytes(), &sequence.to_be_bytes()],
     )
 }
 
-pub(super) fn audit_marks(writer: u64) -> Vec<u8> {
+pub(super) fn audit_marks(writer: u64) -> Key {
     key(AUDIT_MARKS, &[&writer.to_be_bytes()])
 }
 
@@ -414,19 +412,19 @@ pub(super) fn last_number(key: &[u8]) -> Option<u64> {
         .map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-pub(super) fn challenges() -> Vec<u8> {
+pub(super) fn challenges() -> Key {
     key(CHALLENGE, &[])
 }
 
-pub(super) fn tickets() -> Vec<u8> {
+pub(super) fn tickets() -> Key {
     key(TICKET, &[])
 }
 
-pub(super) fn idempotencies() -> Vec<u8> {
+pub(super) fn idempotencies() -> Key {
     key(IDEMPOTENCY, &[])
 }
 
-pub(super) fn aging_challenge(decided: Timestamp, tenant: TenantId, id: ChallengeId) -> Vec<u8> {
+pub(super) fn aging_challenge(decided: Timestamp, tenant: TenantId, id: ChallengeId) -> Key {
     key(
         AGING,
         &[
@@ -438,20 +436,20 @@ pub(super) fn aging_challenge(decided: Timestamp, tenant: TenantId, id: Challeng
     )
 }
 
-pub(super) fn aging_challenges() -> Vec<u8> {
+pub(super) fn aging_challenges() -> Key {
     key(AGING, &[&[AGING_CHALLENGE]])
 }
 
 /// Some decisions in one row; rows are numbered as time goes on.
-pub(super) fn aging_decisions(number: u64) -> Vec<u8> {
+pub(super) fn aging_decisions(number: u64) -> Key {
     key(AGING, &[&[AGING_DECISIONS], &number.to_be_bytes()])
 }
 
-pub(super) fn all_aging_decisions() -> Vec<u8> {
+pub(super) fn all_aging_decisions() -> Key {
     key(AGING, &[&[AGING_DECISIONS]])
 }
 
-pub(super) fn aging_ticket(expired: Timestamp, tenant: TenantId, id: EnrollmentId) -> Vec<u8> {
+pub(super) fn aging_ticket(expired: Timestamp, tenant: TenantId, id: EnrollmentId) -> Key {
     key(
         AGING,
         &[
@@ -463,26 +461,26 @@ pub(super) fn aging_ticket(expired: Timestamp, tenant: TenantId, id: EnrollmentI
     )
 }
 
-pub(super) fn aging_tickets() -> Vec<u8> {
+pub(super) fn aging_tickets() -> Key {
     key(AGING, &[&[AGING_TICKET]])
 }
 
 /// `of` is an [`idempotency`] key.
-pub(super) fn aging_request(created: Timestamp, of: &[u8]) -> Vec<u8> {
+pub(super) fn aging_request(created: Timestamp, of: &[u8]) -> Key {
     key(AGING, &[&[AGING_REQUEST], &time(created), of])
 }
 
-pub(super) fn aging_requests() -> Vec<u8> {
+pub(super) fn aging_requests() -> Key {
     key(AGING, &[&[AGING_REQUEST]])
 }
 
 /// The [`idempotency`] key in an [`aging_request`] key.
-pub(super) fn idempotency_of_aging(key: &[u8]) -> Vec<u8> {
-    key.get(10..).unwrap_or_default().to_vec()
+pub(super) fn idempotency_of_aging(key: &[u8]) -> Key {
+    key.get(10..).unwrap_or_default().into()
 }
 
 /// How far what was stored before there was an index has been indexed.
-pub(super) fn aging_progress() -> Vec<u8> {
+pub(super) fn aging_progress() -> Key {
     key(AGING, &[&[AGING_PROGRESS]])
 }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     store::{
         Left, StoreError,
-        engine::{MAX_VALUE, Pair, Tx},
+        engine::{Key, MAX_VALUE, Pair, Tx},
     },
 };
 
@@ -397,7 +397,7 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 3] = [Self::Challenges, Self::Requests, Self::Tickets];
 
-    fn rows(self) -> Vec<u8> {
+    fn rows(self) -> Key {
         match self {
             Self::Challenges => keys::challenges(),
             Self::Requests => keys::idempotencies(),

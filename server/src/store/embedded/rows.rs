@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 use super::record::Record;
 use crate::store::{
     StoreError,
-    engine::{Snapshot, Tx},
+    engine::{Key, Pair, Snapshot, Tx},
 };
 
 /// Something rows can be read from.
@@ -19,14 +19,9 @@ pub(super) trait Rows {
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Option<Result<Arc<T>, E>>;
-    fn raw_under(
-        &mut self,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        limit: usize,
-    ) -> Vec<(Vec<u8>, Vec<u8>)>;
+    fn raw_under(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair>;
     /// The last row under `prefix` whose key is `at` or comes before it.
-    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<(Vec<u8>, Vec<u8>)>;
+    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<Pair>;
 }
 
 impl Rows for Tx<'_> {
@@ -43,15 +38,10 @@ impl Rows for Tx<'_> {
     ) -> Option<Result<Arc<T>, E>> {
         self.decoded(key, decode)
     }
-    fn raw_under(
-        &mut self,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        limit: usize,
-    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn raw_under(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {
         self.scan_prefix(prefix, from, limit)
     }
-    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<Pair> {
         self.last_under(prefix, at)
     }
 }
@@ -70,15 +60,10 @@ impl Rows for Snapshot<'_> {
     ) -> Option<Result<Arc<T>, E>> {
         self.decoded(key, decode)
     }
-    fn raw_under(
-        &mut self,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        limit: usize,
-    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn raw_under(&mut self, prefix: &[u8], from: Option<&[u8]>, limit: usize) -> Vec<Pair> {
         self.scan_prefix(prefix, from, limit)
     }
-    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    fn raw_last(&mut self, prefix: &[u8], at: &[u8]) -> Option<Pair> {
         self.last_under(prefix, at)
     }
 }
@@ -112,11 +97,11 @@ pub(super) fn read<R: Record>(value: &[u8]) -> Result<R, StoreError> {
 }
 
 /// Puts a record under `key`.
-pub(super) fn save<R: Record>(tx: &mut Tx<'_>, key: Vec<u8>, record: &R) {
+pub(super) fn save<R: Record>(tx: &mut Tx<'_>, key: Key, record: &R) {
     tx.put(key, record.to_value());
 }
 
 /// Puts a record under a key that there has never been; see [`Tx::put_new`].
-pub(super) fn save_new<R: Record>(tx: &mut Tx<'_>, key: Vec<u8>, record: &R) {
+pub(super) fn save_new<R: Record>(tx: &mut Tx<'_>, key: Key, record: &R) {
     tx.put_new(key, record.to_value());
 }

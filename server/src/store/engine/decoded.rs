@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::tx::Key;
+
 /// Rows per generation. Rows are a few hundred bytes: with two generations about
 /// 10 MiB.
 const GENERATION: usize = 1 << 13;
@@ -20,9 +22,9 @@ type Row = Arc<dyn Any + Send + Sync>;
 #[derive(Default)]
 struct Generations {
     /// Used of late.
-    young: HashMap<Box<[u8]>, Row>,
+    young: HashMap<Key, Row>,
     /// Used before those.
-    old: HashMap<Box<[u8]>, Row>,
+    old: HashMap<Key, Row>,
     /// The first bytes of keys there have been.
     kinds: Kinds,
 }
@@ -71,7 +73,7 @@ impl Decoded {
     }
 
     /// Forgets rows that are about to change.
-    pub(super) fn forget<'a>(&self, keys: impl Iterator<Item = &'a Vec<u8>>) {
+    pub(super) fn forget<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
         let mut kept = self.0.lock();
         for key in keys {
             if kept.kinds.has(key) {
@@ -83,7 +85,7 @@ impl Decoded {
 }
 
 impl Generations {
-    fn note(&mut self, key: Box<[u8]>, row: Row) {
+    fn note(&mut self, key: Key, row: Row) {
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
@@ -109,7 +111,7 @@ mod tests {
             assert!(kept.young.len() + kept.old.len() <= 2 * GENERATION);
         }
         for n in [GENERATION, 2 * GENERATION, 3 * GENERATION - 1] {
-            let key = n.to_le_bytes().to_vec();
+            let key = Key::from(n.to_le_bytes().as_slice());
             assert_eq!(decoded.get::<usize>(&key).as_deref(), Some(&n));
             decoded.forget([&key].into_iter());
             assert_eq!(decoded.get::<usize>(&key), None);

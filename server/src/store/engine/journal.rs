@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use sled::IVec;
 
-use super::tx::{Overlay, Row};
+use super::tx::{Key, Overlay, Row};
 
 /// How the files are called; a number follows.
 const PREFIX: &str = "journal.";
@@ -261,7 +261,7 @@ pub(super) fn encode(number: u64, rows: &Overlay, record: &mut Vec<u8>) -> Resul
 }
 
 /// The rows of a record.
-type Rows = Vec<(Vec<u8>, Row)>;
+type Rows = Vec<(Key, Row)>;
 
 /// The records of a file, up to the first that is torn or of an earlier use.
 struct Records<'a> {
@@ -319,7 +319,7 @@ fn decode(mut payload: &[u8]) -> Option<Rows> {
             let (value, rest) = rest.split_at_checked(usize::try_from(value_length).ok()?)?;
             (Some(IVec::from(value)), rest)
         };
-        rows.push((key.to_vec(), Row::known(value)));
+        rows.push((key.into(), Row::known(value)));
         payload = rest;
     }
     Some(rows)
@@ -335,7 +335,7 @@ mod tests {
         rows.iter()
             .map(|(key, value)| {
                 let row = Row::known(value.map(IVec::from));
-                (key.as_bytes().to_vec(), row)
+                (Key::from(key.as_bytes()), row)
             })
             .collect()
     }

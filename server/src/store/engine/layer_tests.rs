@@ -14,7 +14,7 @@ use std::sync::mpsc;
 
 use super::*;
 
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+type Model = BTreeMap<Key, Vec<u8>>;
 
 fn options(journal_bytes: u64) -> EngineOptions {
     EngineOptions {
@@ -25,7 +25,8 @@ fn options(journal_bytes: u64) -> EngineOptions {
 
 async fn all(engine: &Engine) -> Model {
     let pairs = engine.read(|snapshot| snapshot.scan_prefix(b"", Some(&[1]), usize::MAX));
-    pairs.await.unwrap().into_iter().collect()
+    let pairs = pairs.await.unwrap().into_iter();
+    pairs.collect()
 }
 
 /// SplitMix64 (Steele et al. 2014).
@@ -41,7 +42,7 @@ fn random(state: &mut u64) -> u64 {
 async fn change(engine: &Engine, model: &mut Model, state: &mut u64) {
     let changes: Vec<_> = (0..1 + random(state) % 8)
         .map(|_| {
-            let key = format!("k{:02}", random(state) % 40).into_bytes();
+            let key = Key::from(format!("k{:02}", random(state) % 40).into_bytes());
             let value = (!random(state).is_multiple_of(3))
                 .then(|| vec![random(state) as u8; (random(state) % 60) as usize]);
             (key, value)
@@ -49,7 +50,7 @@ async fn change(engine: &Engine, model: &mut Model, state: &mut u64) {
         .collect();
     // Some that have never been, and perhaps soon are no more.
     let new: Vec<_> = (0..random(state) % 3)
-        .map(|_| format!("k3n{:016x}", random(state)).into_bytes())
+        .map(|_| Key::from(format!("k3n{:016x}", random(state)).into_bytes()))
         .collect();
     let gone: Vec<_> = model
         .keys()
@@ -92,8 +93,8 @@ async fn whatever_is_where_reads_are_the_same() {
         for round in 0..300 {
             change(&engine, &mut model, &mut state).await;
             assert_eq!(all(&engine).await, model);
-            let from = format!("k{:02}", random(&mut state) % 40).into_bytes();
-            let prefix = format!("k{}", random(&mut state) % 4).into_bytes();
+            let from = Key::from(format!("k{:02}", random(&mut state) % 40).into_bytes());
+            let prefix = Key::from(format!("k{}", random(&mut state) % 4).into_bytes());
             let limit = (random(&mut state) % 5) as usize;
             let expected: Vec<_> = model
                 .iter()
@@ -105,7 +106,7 @@ async fn whatever_is_where_reads_are_the_same() {
             assert_eq!(found.await.unwrap(), expected);
             let one = engine.read(|snapshot| snapshot.get(&from)).await.unwrap();
             assert_eq!(one, model.get(&from).cloned());
-            let at = [&prefix[..], &from[2..]].concat();
+            let at = Key::from([&prefix[..], &from[2..]].concat());
             let before = model.range(prefix.clone()..=at.clone()).next_back();
             let last = engine.read(|snapshot| snapshot.last_under(&prefix, &at));
             assert_eq!(
@@ -125,7 +126,8 @@ async fn whatever_is_where_reads_are_the_same() {
 #[test]
 fn what_was_never_below_leaves_nothing_behind() {
     let some = |byte: u8| Some(sled::IVec::from(&[byte]));
-    let layer = |value, fresh| Overlay::from([(b"k".to_vec(), tx::Row { value, fresh })]);
+    let layer =
+        |value, fresh| Overlay::from([(Key::from(b"k".as_slice()), tx::Row { value, fresh })]);
     let removed = || layer(None, false);
     for (below, above, expected) in [
         // New, changed, removed: as if it had never been.
@@ -191,7 +193,7 @@ async fn what_the_tree_lacks_comes_from_the_journal() {
     assert!(tree.recovered.rows.is_empty());
     let stored = tree.db.range::<&[u8], _>(&[1][..]..).map(|pair| {
         let (key, value) = pair.unwrap();
-        (key.to_vec(), value.to_vec())
+        (Key::from(key.as_ref()), value.to_vec())
     });
     assert_eq!(stored.collect::<Model>(), model);
 }

@@ -50,7 +50,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 pub use error::{EngineError, OpenError};
-pub use tx::{MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
+pub use tx::{Key, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
 
 use decoded::Decoded;
 use disk::Disk;

@@ -88,7 +88,7 @@ async fn keys(engine: &Engine, prefix: &str, from: Option<&str>, limit: usize) -
         .await
         .unwrap()
         .into_iter()
-        .map(|(key, _)| String::from_utf8(key).unwrap())
+        .map(|(key, _)| String::from_utf8(key.to_vec()).unwrap())
         .collect()
 }
 

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use sled::{IVec, Tree};
+use smallvec::SmallVec;
 
 use super::decoded::Decoded;
 use super::disk::SCHEMA_KEY;
@@ -44,8 +45,12 @@ impl Row {
     }
 }
 
+/// A key, within the maps that are searched by it: looking at one that lay
+/// elsewhere would take as long as all the rest. Longer ones than this are rare.
+pub type Key = SmallVec<[u8; 72]>;
+
 /// Keys to their last states.
-pub(super) type Overlay = BTreeMap<Vec<u8>, Row>;
+pub(super) type Overlay = BTreeMap<Key, Row>;
 
 /// Puts a later layer over an earlier one.
 pub(super) fn lay_over(below: &mut Overlay, above: Overlay) {
@@ -68,7 +73,7 @@ pub(super) fn lay_over(below: &mut Overlay, above: Overlay) {
 }
 
 /// A key and its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
+pub type Pair = (Key, Vec<u8>);
 
 /// Runs after the commit that carries it is durable.
 pub(super) type Callback = Box<dyn FnOnce() + Send>;
@@ -151,14 +156,14 @@ fn merged_scan(
     if matches!(&end, Bound::Excluded(end) if start >= end.as_slice()) {
         return Ok(Vec::new());
     }
-    let bounds = (Bound::Included(start.to_vec()), end);
+    let bounds = (Bound::Included(start), end.as_ref().map(Vec::as_slice));
     guarded(|| {
         let mut found = Vec::new();
-        let mut above: Vec<_> = layers
+        let mut above: SmallVec<[_; 3]> = layers
             .iter()
-            .map(|layer| layer.range(bounds.clone()).peekable())
+            .map(|layer| layer.range::<[u8], _>(bounds).peekable())
             .collect();
-        let mut below = tree.range(bounds);
+        let mut below = tree.range::<&[u8], _>(bounds);
         let mut stored = below.next().transpose()?;
         while found.len() < limit {
             let first = above
@@ -173,7 +178,7 @@ fn merged_scan(
                 let Some((key, value)) = stored.take() else {
                     break;
                 };
-                found.push((key.to_vec(), value.to_vec()));
+                found.push((key.as_ref().into(), value.to_vec()));
                 stored = below.next().transpose()?;
                 continue;
             };
@@ -191,7 +196,7 @@ fn merged_scan(
                 }
             }
             if let Some(Some(value)) = newest {
-                found.push((first.to_vec(), value.to_vec()));
+                found.push((first.into(), value.to_vec()));
             }
         }
         Ok(found)
@@ -209,16 +214,19 @@ fn merged_last(
     if !at.starts_with(prefix) {
         return Ok(None);
     }
-    let mut end = Bound::Included(at.to_vec());
+    let mut end = Bound::Included(Key::from(at));
     loop {
-        let bounds = (Bound::Included(prefix.to_vec()), end);
-        let stored = guarded(|| tree.range(bounds.clone()).next_back().transpose())?;
+        let bounds = (
+            Bound::Included(prefix),
+            end.as_ref().map(|end| end.as_slice()),
+        );
+        let stored = guarded(|| tree.range::<&[u8], _>(bounds).next_back().transpose())?;
         let mut last: Option<(&[u8], Option<&[u8]>)> = stored
             .as_ref()
             .map(|(key, value)| (key.as_ref(), Some(value.as_ref())));
         // From the oldest layer to the newest, which has the last word.
         for layer in layers.iter().rev() {
-            if let Some((key, row)) = layer.range(bounds.clone()).next_back()
+            if let Some((key, row)) = layer.range::<[u8], _>(bounds).next_back()
                 && last.is_none_or(|(known, _)| key.as_slice() >= known)
             {
                 last = Some((key.as_slice(), row.value.as_deref()));
@@ -226,9 +234,12 @@ fn merged_last(
         }
         match last {
             None => return Ok(None),
-            Some((key, Some(value))) => return Ok(Some((key.to_vec(), value.to_vec()))),
+            Some((key, Some(value))) => return Ok(Some((key.into(), value.to_vec()))),
             // Removed: what comes before it?
-            Some((key, None)) => end = Bound::Excluded(key.to_vec()),
+            Some((key, None)) => {
+                let before = Key::from(key);
+                end = Bound::Excluded(before);
+            }
         }
     }
 }
@@ -244,7 +255,7 @@ pub struct Tx<'a> {
     overlay: &'a mut Overlay,
     /// What this command replaced in the overlay, oldest first; the outer
     /// `None` is "the overlay had no entry".
-    undo: Vec<(Vec<u8>, Option<Row>)>,
+    undo: Vec<(Key, Option<Row>)>,
     written: usize,
     callbacks: Vec<Callback>,
     rejected: Option<EngineError>,
@@ -311,20 +322,20 @@ impl<'a> Tx<'a> {
     /// [`MAX_VALUE`], or more of them than [`MAX_COMMAND_BYTES`] and
     /// [`MAX_COMMAND_WRITES`] allow makes the whole command fail with
     /// [`EngineError::TooLarge`], whatever it returns.
-    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl AsRef<[u8]>) {
-        self.put_row(key.into(), value.as_ref(), false);
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.put_row(Key::from(key.as_ref()), value.as_ref(), false);
     }
 
     /// As [`Tx::put`], for a key that there has never been, because an id in it has
     /// just been made: if it is removed before it has reached the tree, the tree
     /// never hears of it.
-    pub fn put_new(&mut self, key: impl Into<Vec<u8>>, value: impl AsRef<[u8]>) {
-        let key = key.into();
+    pub fn put_new(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let key = Key::from(key.as_ref());
         debug_assert!(self.peek(&key, |_| ()).is_none(), "a new key is there");
         self.put_row(key, value.as_ref(), true);
     }
 
-    fn put_row(&mut self, key: Vec<u8>, value: &[u8], fresh: bool) {
+    fn put_row(&mut self, key: Key, value: &[u8], fresh: bool) {
         for (size, limit) in [(key.len(), MAX_KEY), (value.len(), MAX_VALUE)] {
             if size > limit {
                 self.rejected
@@ -337,14 +348,16 @@ impl<'a> Tx<'a> {
     }
 
     /// Removes `key`; nothing happens if it is absent.
-    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.set(key.into(), Row::known(None));
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.set(Key::from(key.as_ref()), Row::known(None));
     }
 
     /// Whether this command has put or removed `key`.
     #[must_use]
     pub fn has_written(&self, key: &[u8]) -> bool {
-        self.undo.iter().any(|(written, _)| written == key)
+        self.undo
+            .iter()
+            .any(|(written, _)| written.as_slice() == key)
     }
 
     /// The keys under `prefix` that this command has put or removed.
@@ -396,10 +409,10 @@ impl<'a> Tx<'a> {
     /// of a forward migration.
     pub fn set_schema_version(&mut self, version: u32) {
         let version = IVec::from(&version.to_be_bytes());
-        self.set(SCHEMA_KEY.to_vec(), Row::known(Some(version)));
+        self.set(SCHEMA_KEY.into(), Row::known(Some(version)));
     }
 
-    fn set(&mut self, key: Vec<u8>, row: Row) {
+    fn set(&mut self, key: Key, row: Row) {
         let length = |row: &Row| row.value.as_ref().map_or(0, |value| value.len());
         self.written = self
             .written

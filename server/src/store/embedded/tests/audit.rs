@@ -25,11 +25,12 @@ use crate::{
     },
     store::{
         PushResult, Store, TokenVerdict,
+        engine::Pair,
         suite::{fixture::*, installation},
     },
 };
 
-async fn rows(store: &EmbeddedStore, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+async fn rows(store: &EmbeddedStore, prefix: &[u8]) -> Vec<Pair> {
     store
         .engine
         .read(|rows| rows.scan_prefix(prefix, None, usize::MAX))

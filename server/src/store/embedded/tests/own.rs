@@ -11,12 +11,13 @@ use super::{
     super::{EmbeddedStore, keys},
     Directory,
 };
+use crate::store::engine::Key;
 use crate::{
     domain::{challenge::Method, device::PushGateway as G, push::PushJob},
     store::{Hint, PushResult, Store, StoreError, WentOn, suite::fixture::*},
 };
 
-async fn put(store: &EmbeddedStore, key: Vec<u8>, value: &'static [u8]) {
+async fn put(store: &EmbeddedStore, key: Key, value: &'static [u8]) {
     store
         .write(move |tx, _| {
             tx.put(key, value);

@@ -11,6 +11,7 @@ use super::{
     },
     Directory,
 };
+use crate::store::engine::Key;
 use crate::{
     domain::{
         audit::{ChainedEntry, next_link},
@@ -26,14 +27,14 @@ use crate::{
     },
 };
 
-async fn count(store: &EmbeddedStore, prefix: Vec<u8>) -> usize {
+async fn count(store: &EmbeddedStore, prefix: Key) -> usize {
     let rows = store
         .engine
         .read(|rows| rows.scan_prefix(&prefix, None, usize::MAX));
     rows.await.unwrap().len()
 }
 
-fn trail() -> Vec<u8> {
+fn trail() -> Key {
     keys::audit_entries(super::super::audit::WRITER)
 }
 

@@ -15,6 +15,7 @@ use crate::domain::{
     text::{Notice, TextJob, TextPurpose},
     time::Timestamp,
 };
+use crate::store::engine::Key;
 
 const PHONE: AuthenticatorId = AuthenticatorId::from_bytes([0x12; 16]);
 const TEXT: TextId = TextId::from_bytes([0x13; 16]);
@@ -193,7 +194,7 @@ pub(super) fn account_samples() -> Vec<Sample> {
     all
 }
 
-pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn key_samples() -> Vec<(&'static str, Key)> {
     vec![
         ("account", keys::account(TENANT, &tom())),
         ("fallback", keys::fallback(LATER, TENANT, CHALLENGE)),

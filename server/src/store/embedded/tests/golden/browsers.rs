@@ -11,6 +11,7 @@ use crate::domain::{
     ids::BrowserId,
     risk::{Origin, Risk},
 };
+use crate::store::engine::Key;
 
 const BROWSER: BrowserId = BrowserId::from_bytes([0x21; 16]);
 
@@ -67,6 +68,6 @@ pub(super) fn browser_samples() -> Vec<Sample> {
     all
 }
 
-pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn key_samples() -> Vec<(&'static str, Key)> {
     vec![("browser", keys::browser(TENANT, &tom(), BROWSER))]
 }

@@ -13,6 +13,7 @@ use crate::domain::{
     revocation::{RecentApprovals, Revocation},
     text::Notice,
 };
+use crate::store::engine::Key;
 
 pub(super) fn event_samples() -> Vec<Sample> {
     let revocation = Revocation {
@@ -55,7 +56,7 @@ pub(super) fn event_samples() -> Vec<Sample> {
     ]
 }
 
-pub(super) fn key_samples() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn key_samples() -> Vec<(&'static str, Key)> {
     vec![
         ("event", keys::event(TENANT, 1, 300)),
         ("events", keys::events(TENANT, 1, 300)),

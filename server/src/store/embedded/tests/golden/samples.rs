@@ -607,8 +607,8 @@ fn key_samples() -> Vec<Sample> {
     .chain(super::events::key_samples())
     .map(|(name, key)| Sample {
         name: format!("key-{name}"),
-        bytes: key.clone(),
-        is_read_from: Box::new(move |bytes| Ok(bytes == key)),
+        bytes: key.to_vec(),
+        is_read_from: Box::new(move |bytes| Ok(bytes == key.as_slice())),
     })
     .collect()
 }
