@@ -4,8 +4,8 @@ use countersign_proto::v1::CreateChallengeRequest;
 use countersign_tests::{
     Tenant, TestBroker,
     disk::{Disk, Held},
-    in_time, metric, sign_in,
-    wire::{Wire, bearer, frame},
+    in_time, metric, reason, sign_in,
+    wire::{Wire, bearer, frame, header},
 };
 use device_sim::phone::PhoneEvent;
 use prost::Message as _;
@@ -76,6 +76,26 @@ async fn what_goes_on_without_its_caller_still_counts() {
     let own = broker.tenant().await;
     let wire = Wire::connect(broker.grpc).await;
     let held = ask_and_go(&wire, &own, &sign_in("tom"), &disk).await;
+    let in_flight = || metric(&broker, "countersign_new_calls_in_flight");
+    assert_eq!(in_flight().await, 1.0);
+    drop(held);
+    in_time(async { while in_flight().await > 0.0 {} }).await;
+}
+
+/// Nor does it help to be told that it took too long.
+#[tokio::test]
+async fn what_goes_on_past_its_deadline_still_counts() {
+    let disk = Disk::default();
+    let broker = TestBroker::start_on(&disk).await;
+    let own = broker.tenant().await;
+    let wire = Wire::connect(broker.grpc).await;
+    let held = disk.hold();
+    let mut headers = bearer(&own.api_key);
+    headers.push(header("grpc-timeout", "1S"));
+    let message = frame(&sign_in("tom").encode_to_vec());
+    let call = wire.call(CREATE, &headers, message);
+    let (late, ()) = tokio::join!(call, held.arrived());
+    assert_eq!(reason(&late.refused()), "TIMED_OUT");
     let in_flight = || metric(&broker, "countersign_new_calls_in_flight");
     assert_eq!(in_flight().await, 1.0);
     drop(held);

@@ -16,6 +16,9 @@ use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
+/// However few there are for the proven.
+const PLACES_OF_THE_UNPROVEN: usize = 64;
+
 const CREATE: &str = "/countersign.v1.ApprovalService/CreateChallenge";
 
 async fn narrow() -> TestBroker {
@@ -287,6 +290,47 @@ async fn answers_that_nobody_reads_keep_their_places() {
     assert_eq!(reason(&refused), "OVERLOADED");
     unread.shutdown().await;
     in_time(async { while approvals.get_challenge(look.clone()).await.is_err() {} }).await;
+}
+
+/// But who has proven nothing could keep all the others of its kind out like that.
+#[tokio::test]
+async fn answers_to_the_unproven_keep_nothing() {
+    let (clock, hand) = Clock::manual(START_MS);
+    let toml = "[limits]\nmax_calls = 64\n";
+    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let tenant = broker.tenant().await;
+    let (first, second) = (
+        broker.phone(&tenant, "tom").await,
+        broker.phone(&tenant, "tom").await,
+    );
+    broker.ask(&tenant, "tom").await;
+    let shown = first.list_pending().await.unwrap().challenges.remove(0);
+    second
+        .respond(
+            &second.list_pending().await.unwrap().challenges.remove(0),
+            v1::Decision::Approve,
+            "",
+        )
+        .await
+        .unwrap();
+    first.report_later(&shown).await.unwrap();
+    // Said again it is answered like the first time.
+    let body = first.response_body(&shown, v1::Decision::ReportFraud, "");
+    let response = Some(first.sign_response(&body).unwrap());
+    let message = frame(&v1::RespondRequest { response }.encode_to_vec());
+    let let_in = "countersign_calls_admitted_total{class=\"finishing\"}";
+    let before = metric(&broker, let_in).await;
+    let wire = Wire::connect_deaf(broker.grpc).await;
+    let mut unread = tokio::task::JoinSet::new();
+    for _ in 0..PLACES_OF_THE_UNPROVEN {
+        let (wire, message) = (wire.clone(), message.clone());
+        let path = "/countersign.v1.DeviceService/Respond";
+        unread.spawn(async move { wire.call(path, &Vec::new(), message).await });
+    }
+    let all = before + PLACES_OF_THE_UNPROVEN as f64;
+    in_time(async { while metric(&broker, let_in).await < all {} }).await;
+    in_time(async { while second.list_pending().await.is_err() {} }).await;
+    assert!(unread.try_join_next().is_none(), "somebody was answered");
 }
 
 /// Whoever likes can begin calls whose messages never end. They keep out neither

@@ -346,7 +346,7 @@ impl Authenticate {
             .authenticate_device(&proof, request.uri().path(), &digest)
             .await
             .map_err(status)?;
-        prove(&request, Holder::Device(device.id))?;
+        prove(&request, Holder::Device(device.tenant, device.id))?;
         request.extensions_mut().insert(device);
         Ok(request)
     }
@@ -355,8 +355,8 @@ impl Authenticate {
 /// Its credentials are good; refused where there is no place left for it.
 fn prove(request: &Request, holder: Holder) -> Result<(), Status> {
     match request.extensions().get::<Ticket>() {
-        Some(ticket) if !ticket.prove(holder) => Err(status(BrokerError::Overloaded)),
-        _ => Ok(()),
+        Some(ticket) => ticket.prove(holder),
+        None => Ok(()),
     }
 }
 

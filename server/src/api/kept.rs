@@ -5,27 +5,35 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
 type Response = http::Response<Body>;
 
+/// Of a longer part the last byte goes by itself. The library takes a part whole
+/// as soon as the peer takes one byte of it, and sends the rest when it can: then
+/// nothing here would be left to be held while it can't.
+const LONG: usize = 2048;
+
 /// A body that keeps `P` until it is dropped.
 struct Kept<P> {
     inner: Body,
+    last: Option<Bytes>,
     /// Ends it when the broker stops.
     stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _place: P,
 }
 
-/// An answer that keeps `place` until it has ended: of one that nobody reads,
-/// too, something is held.
-pub(super) fn keep<P: Send + Unpin + 'static>(response: Response, place: P) -> Response {
-    if http_body::Body::is_end_stream(response.body()) {
-        return response;
+/// An answer that keeps `place` until it has been read.
+pub(super) fn keep<P: Send + Unpin + 'static>(response: Response, place: Option<P>) -> Response {
+    match place {
+        Some(place) if !http_body::Body::is_end_stream(response.body()) => {
+            wrap(response, place, None)
+        }
+        _ => response,
     }
-    wrap(response, place, None)
 }
 
 /// As [`keep`], and it ends when the broker stops: somebody who watches its
@@ -46,6 +54,7 @@ fn wrap<P: Send + Unpin + 'static>(
     response.map(|inner| {
         Body::new(Kept {
             inner,
+            last: None,
             stopping,
             _place: place,
         })
@@ -53,14 +62,23 @@ fn wrap<P: Send + Unpin + 'static>(
 }
 
 impl<P: Unpin> http_body::Body for Kept<P> {
-    type Data = bytes::Bytes;
+    type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Some(last) = self.last.take() {
+            return Poll::Ready(Some(Ok(Frame::data(last))));
+        }
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(part))) = &mut frame
+            && let Some(bytes) = part.data_mut()
+            && bytes.len() > LONG
+        {
+            self.last = Some(bytes.split_off(bytes.len() - 1));
+        }
         let (Poll::Pending, Some(stopping)) = (&frame, &mut self.stopping) else {
             return frame;
         };
@@ -76,7 +94,7 @@ impl<P: Unpin> http_body::Body for Kept<P> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.last.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -22,16 +22,28 @@ fn available(root: &Path) -> Option<u64> {
     let total = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let total = kibibytes(&total)?.saturating_mul(1024);
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    // Version 2 has one line; inside a container its path may be the host's.
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let mounted = root.join("sys/fs/cgroup");
-    let group = mounted.join(group.unwrap_or_default());
-    let limits = group
-        .ancestors()
-        .take_while(|group| group.starts_with(&mounted))
-        .filter_map(|group| fs::read_to_string(group.join("memory.max")).ok())
-        .filter_map(|limit| limit.trim().parse::<u64>().ok());
-    Some(limits.fold(total, u64::min))
+    let mut least = total;
+    // Version 2 has no controllers in its line; version 1 one line for each set.
+    for (controller, mounted, file) in [
+        ("", "sys/fs/cgroup", "memory.max"),
+        ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+    ] {
+        let path = groups.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
+            let is_it = controllers.split(',').any(|other| other == controller);
+            is_it.then_some(path)
+        });
+        // Inside a container the path may be the host's: then only the top is there.
+        let mounted = root.join(mounted);
+        let limits = mounted.join(path.unwrap_or_default());
+        let limits = limits
+            .ancestors()
+            .take_while(|group| group.starts_with(&mounted))
+            .filter_map(|group| fs::read_to_string(group.join(file)).ok())
+            .filter_map(|limit| limit.trim().parse::<u64>().ok());
+        least = limits.fold(least, u64::min);
+    }
+    Some(least)
 }
 
 fn kibibytes(meminfo: &str) -> Option<u64> {
@@ -85,6 +97,24 @@ mod tests {
         write(root, "proc/self/cgroup", "0::/\n");
         assert_eq!(available(root), Some(8_192_000_000));
         write(root, "sys/fs/cgroup/memory.max", "1073741824\n");
+        assert_eq!(available(root), Some(1 << 30));
+    }
+
+    #[test]
+    fn older_control_groups_count_too() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        write(root, "proc/meminfo", "MemTotal: 8000000 kB\n");
+        let groups = "5:cpu,cpuacct:/docker/1\n4:memory:/docker/1\n0::/\n";
+        write(root, "proc/self/cgroup", groups);
+        let limit = "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes";
+        write(root, limit, "9223372036854771712\n");
+        assert_eq!(available(root), Some(8_192_000_000));
+        write(root, limit, "536870912\n");
+        assert_eq!(available(root), Some(512 * MIB));
+        fs::remove_file(root.join(limit)).unwrap();
+        let top = "sys/fs/cgroup/memory/memory.limit_in_bytes";
+        write(root, top, "1073741824\n");
         assert_eq!(available(root), Some(1 << 30));
     }
 

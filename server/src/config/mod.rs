@@ -88,8 +88,11 @@ pub struct Limits {
     /// (RFC 9113, section 6.5.2). Default 1024.
     pub max_concurrent_streams: u32,
     /// `max_calls`: calls and streams open at a time, those that wait for a
-    /// person included; each takes some 5 to 15 KB. An eighth as many besides
-    /// are for callers who are not proven yet. Default 150000.
+    /// person included; a waiting caller takes about 7 KB. The identity providers
+    /// of one organisation get three quarters of them at most, and so do its phones;
+    /// once less than a quarter is free, those who have an eighth already get no
+    /// more. A device has 16. An eighth as many besides are for callers who are
+    /// not proven yet. Default 150000.
     pub max_calls: usize,
     /// `max_new_calls`: calls that begin something, in flight at a time. The
     /// limit in force is found by measuring; this is the most it can be.

@@ -44,8 +44,8 @@ pub(in crate::api) enum Holder {
     Idp(TenantId),
     /// Its operators, or the installation's.
     Admin(Option<TenantId>),
-    /// A phone.
-    Device(DeviceId),
+    /// A phone of an organisation.
+    Device(TenantId, DeviceId),
 }
 
 impl Holder {
@@ -54,7 +54,7 @@ impl Holder {
         match self {
             Self::Idp(tenant) | Self::Admin(Some(tenant)) => Account::Tenant(tenant),
             Self::Admin(None) => Account::Installation,
-            Self::Device(_) => Account::Strangers,
+            Self::Device(..) => Account::Strangers,
         }
     }
 }

@@ -17,7 +17,10 @@ use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -56,8 +59,13 @@ struct Shared {
     /// Calls and streams open, of all classes but [`Class::Open`].
     places: Places,
     unfinished: Arc<Unfinished>,
+    /// When the operator was last told of a caller who has too many places.
+    told_us: AtomicU64,
     limits: Limits,
 }
+
+/// And when again, at the earliest.
+const TELL_AGAIN_US: u64 = 60_000_000;
 
 impl Admission {
     pub(super) fn new(broker: &Arc<Broker>, limits: Limits) -> Self {
@@ -78,6 +86,7 @@ impl Admission {
             ),
             unfinished: Unfinished::new(places.unfinished()),
             places,
+            told_us: AtomicU64::new(0),
             limits,
         }))
     }
@@ -126,6 +135,27 @@ impl Shared {
 
     fn again(&self, delay_us: u64, all_us: u64) -> bool {
         self.controller.lock().again(delay_us, all_us)
+    }
+
+    /// A place, and a word to the operator where somebody has too many.
+    fn take_place(&self, holder: Option<Holder>) -> Result<(), Cause> {
+        let taken = self.places.take(holder);
+        if let (Err(Cause::OverShare), Some(holder)) = (taken, holder) {
+            let now = self.broker.monotonic_us();
+            let last = self.told_us.load(Relaxed);
+            if (last == 0 || now.saturating_sub(last) > TELL_AGAIN_US)
+                && self
+                    .told_us
+                    .compare_exchange(last, now.max(1), Relaxed, Relaxed)
+                    .is_ok()
+            {
+                tracing::warn!(
+                    ?holder,
+                    "a caller has so many calls and streams open that it gets no more"
+                );
+            }
+        }
+        taken
     }
 
     /// New work of this account has ended.
@@ -203,11 +233,12 @@ where
             None
         };
         let known = fingerprint.and_then(|credential| shared.known.holder(credential));
-        let Some(ticket) = Ticket::take(shared, fingerprint, known) else {
-            return Admitted::Refused(shared.refuse(request, Cause::Overloaded));
+        let mut ticket = match Ticket::take(shared, fingerprint, known) {
+            Ok(ticket) => ticket,
+            Err(cause) => return Admitted::Refused(shared.refuse(request, cause)),
         };
-        request.extensions_mut().insert(ticket.clone());
         if class == Class::Finishing {
+            request.extensions_mut().insert(ticket.clone());
             shared.metrics.admission.admitted_finishing();
             let call = self.inner.call(request);
             return Admitted::Finishing(call, Some(ticket));
@@ -216,6 +247,7 @@ where
         if phone && known.is_none() {
             let clone = self.inner.clone();
             let inner = std::mem::replace(&mut self.inner, clone);
+            request.extensions_mut().insert(ticket.clone());
             return Admitted::New(Box::pin(read_first(inner, request, ticket, end)));
         }
         let turn = match shared.arrive(ticket.account()) {
@@ -226,24 +258,29 @@ where
         };
         shared.metrics.admission.admitted_new();
         ticket.works();
+        request.extensions_mut().insert(ticket.clone());
         let call = self.inner.call(request);
         Admitted::New(Box::pin(async move {
             let response = serve(ticket.shared(), call, turn, end).await;
-            ticket.has_worked();
-            keep(response, ticket)
+            keep(response, ticket.answered())
         }))
     }
 }
 
 /// New work of a phone, which is a stranger: were it counted before its message
 /// has come, messages that don't end could keep all other strangers out.
-async fn read_first<S>(mut inner: S, request: Request, ticket: Ticket, end: Option<u64>) -> Response
+async fn read_first<S>(
+    mut inner: S,
+    request: Request,
+    mut ticket: Ticket,
+    end: Option<u64>,
+) -> Response
 where
     S: Service<Request, Response = Response, Error = Infallible>,
     S::Future: Unpin,
 {
     let shared = ticket.shared();
-    let request = match auth::whole(request, &shared.limits).await {
+    let mut request = match auth::whole(request, &shared.limits).await {
         Ok((request, _)) => request,
         Err(status) => {
             let details = status.get_error_details();
@@ -260,9 +297,10 @@ where
     };
     shared.metrics.admission.admitted_new();
     ticket.works();
-    let response = serve(shared, inner.call(request), turn, end).await;
-    ticket.has_worked();
-    keep(response, ticket)
+    request.extensions_mut().insert(ticket.clone());
+    let call = inner.call(request);
+    let response = serve(ticket.shared(), call, turn, end).await;
+    keep(response, ticket.answered())
 }
 
 /// What a call holds, for a step that may go on without its caller.
@@ -339,7 +377,7 @@ where
             Self::Finishing(call, ticket) => {
                 let response = std::task::ready!(Pin::new(call).poll(cx))?;
                 Poll::Ready(Ok(match ticket.take() {
-                    Some(ticket) => keep(response, ticket),
+                    Some(ticket) => keep(response, ticket.answered()),
                     None => response,
                 }))
             }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http_body::Body as _;
-use tonic::{Code, body::Body};
+use tonic::{Code, Status, body::Body};
 
 use super::{
     Response,
@@ -27,27 +27,41 @@ const COME_BACK_MS: [u64; 8] = [1_000, 1_375, 1_750, 2_125, 2_500, 2_875, 3_250,
 /// One refusal, said in [`COME_BACK_MS`] ways in turn.
 #[derive(Debug)]
 pub(super) struct Refusal {
+    statuses: Vec<Status>,
     answers: Vec<http::HeaderMap>,
     next: AtomicUsize,
 }
 
 impl Refusal {
     pub(super) fn new(reason: &str, message: &str) -> Self {
-        let answers = COME_BACK_MS.map(|delay| {
+        let statuses = COME_BACK_MS.map(|delay| {
             let mut details = info(reason, []);
             details.set_retry_info(Some(Duration::from_millis(delay)));
-            let status = build(Code::ResourceExhausted, message.to_owned(), details);
-            let response: Response = status.into_http();
+            build(Code::ResourceExhausted, message.to_owned(), details)
+        });
+        let answers = statuses.iter().map(|status| {
+            let response: Response = status.clone().into_http();
             response.into_parts().0.headers
         });
         Self {
-            answers: answers.into(),
+            answers: answers.collect(),
+            statuses: statuses.into(),
             next: AtomicUsize::new(0),
         }
     }
 
+    fn turn(&self) -> usize {
+        self.next.fetch_add(1, Relaxed) % COME_BACK_MS.len()
+    }
+
+    /// For those whose message was read.
+    pub(super) fn status(&self) -> Status {
+        let status = self.statuses.get(self.turn()).cloned();
+        status.unwrap_or_else(|| Status::resource_exhausted(""))
+    }
+
     pub(super) fn answer(&self) -> Response {
-        let turn = self.next.fetch_add(1, Relaxed) % COME_BACK_MS.len();
+        let turn = self.turn();
         let mut response = http::Response::new(Body::empty());
         if let Some(headers) = self.answers.get(turn) {
             response.headers_mut().clone_from(headers);
