@@ -251,11 +251,8 @@ impl Ticket {
         if let Err(cause) = call.shared.take_place(Some(holder)) {
             return Err(call.shared.refusal(cause).status());
         }
-        let place = match call.holder.set(holder) {
-            Ok(()) => None,
-            // Somebody else was quicker.
-            Err(holder) => Some(holder),
-        };
+        // Where somebody else was quicker, this place is one too many.
+        let place = call.holder.set(holder).err();
         call.shared.places.give_back(place);
         Ok(())
     }
