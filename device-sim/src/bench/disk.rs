@@ -34,7 +34,7 @@ pub(super) async fn run(
     let population = stage::population();
     let mut section = Section::new(
         "disk",
-        "DISK: what a decided challenge takes, and gives back (goal 5)",
+        "DISK: what a decided challenge takes, and gives back",
         &["", "MiB", "bytes each", "yardstick", "goal"],
     );
     let mut broker = Broker::start(settings, cores, BrokerOptions::default()).await?;
@@ -171,8 +171,8 @@ pub(super) async fn run(
     ]);
     section.notes.push(
         "Blocks on disk of the whole data directory, after closing and opening the store. For \
-         retention the broker's clock is put 402 days ahead. Half given back is this \
-         benchmark's own line: the goal says only \"really\"."
+         retention the broker's clock is put 402 days ahead. The goal is that half \
+         is given back."
             .to_owned(),
     );
     Ok(section)

@@ -14,7 +14,7 @@ use super::stats::{Spread, of_neighbours, ratio};
 use super::{BenchError, Progress, Sabotage, Settings, people};
 
 /// privacyIDEA's published rate on two cores, and per core as a share of the
-/// ideal flow (`performance.md`, "The yardsticks").
+/// ideal flow.
 pub(super) const PRIVACYIDEA: (f64, f64) = (9.0, 0.0010);
 
 /// Share of its core that the ideal flow must have had for flows per second to
@@ -286,7 +286,7 @@ pub(super) async fn run(
     let mut contest = set_up(settings, cores, progress).await?;
     let mut section = Section::new(
         "flow",
-        "FLOW: approvals in a closed loop, the server on one core (goal 1)",
+        "FLOW: approvals in a closed loop, the server on one core",
         &[
             "", "flows/s", "us each", "busy %", "syncs", "of ideal", "goal",
         ],

@@ -27,7 +27,7 @@ const ACTIVE: u64 = 256;
 const LIFE: u64 = 600;
 /// Creations in flight.
 const AT_ONCE: usize = 32;
-/// What a great expiry may delay others by, in milliseconds (goal 4).
+/// What a great expiry may delay others by, in milliseconds.
 const MOST_DELAY: f64 = 50.0;
 
 struct Sizes {
@@ -283,8 +283,7 @@ pub(super) async fn run(
     let sizes = Sizes::of(settings);
     let first = sizes.devices.first().copied().unwrap_or(10_000);
     let in_flight = settings.in_flight.first().copied().unwrap_or(64);
-    let title =
-        "GROWTH: the server's time per flow in us, and of a broker that stays small (goal 4)";
+    let title = "GROWTH: the server's time per flow in us, and of a broker that stays small";
     let mut section = Section::new(
         "growth",
         title,

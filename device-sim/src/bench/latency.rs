@@ -66,9 +66,8 @@ pub(super) async fn run(
     let pool = Arc::new(Pool::new(side, crew.disband()));
     let rate = maximum * SHARE;
 
-    let title = format!(
-        "LATENCY: phone's answer to caller's, at {rate:.0}/s, half of {maximum:.0} (goal 2)"
-    );
+    let title =
+        format!("LATENCY: phone's answer to caller's, at {rate:.0}/s, half of {maximum:.0}");
     let heads = [
         "", "p50 us", "p99 us", "busy %", "late us", "of ideal", "goal",
     ];

@@ -106,20 +106,20 @@ pub struct BenchArgs {
 pub enum What {
     /// Everything, in this order
     All,
-    /// Flows per second (goal 1)
+    /// Flows per second
     Flow,
-    /// From the phone's answer to the caller's (goal 2)
+    /// From the phone's answer to the caller's
     Latency,
-    /// Three times the maximum rate (goal 6)
+    /// Three times the maximum rate
     Overload,
     /// An organisation beside one that floods the broker
     Fairness,
-    /// Memory of those who wait, and what connections leave behind (goal 3)
+    /// Memory of those who wait, and what connections leave behind
     Waiters,
     /// Cost against devices, pending challenges and history; a great expiry; the
-    /// start (goal 4)
+    /// start
     Growth,
-    /// Bytes per decided challenge, and what retention gives back (goal 5)
+    /// Bytes per decided challenge, and what retention gives back
     Disk,
 }
 

@@ -70,7 +70,7 @@ pub struct Figure {
     pub goal: Option<Goal>,
 }
 
-/// A goal of `performance.md`.
+/// A limit that a figure is to keep.
 #[derive(Clone, Debug, Serialize)]
 pub struct Goal {
     /// In words.

@@ -96,7 +96,7 @@ pub(super) async fn run(
     }
     let mut section = Section::new(
         "overload",
-        "OVERLOAD: three times what the broker can do (goal 6)",
+        "OVERLOAD: three times what the broker can do",
         &["", "figure", "yardstick", "of it", "goal"],
     );
     let of_maximum = of_neighbours(&goodput, &maximum);
@@ -365,7 +365,7 @@ pub(super) async fn fairness(
     let [calm_lost, flooded_lost] = lost;
     let mut section = Section::new(
         "fairness",
-        "FAIRNESS: an organisation beside one that floods the broker (issue 6, point 5)",
+        "FAIRNESS: an organisation beside one that floods the broker",
         &["", "p50 us", "p99 us", "late us", "lost", "ratio", "goal"],
     );
     for (name, p50, p99, note, lost) in [

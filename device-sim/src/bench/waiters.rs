@@ -324,7 +324,7 @@ pub(super) async fn run(
 
     let mut section = Section::new(
         "waiters",
-        &format!("WAITERS: {count} callers and {count} phones held at once (goal 3)"),
+        &format!("WAITERS: {count} callers and {count} phones held at once"),
         &["", "broker", "bare tonic", "ratio", "goal"],
     );
     section.notes.push(format!(

@@ -104,8 +104,9 @@ pub struct RunArgs {
     /// Shares of the organisations, in the order of their keys: 3,1. Default: all the same.
     #[arg(long, value_name = "WEIGHTS", value_delimiter = ',')]
     pub(super) tenant_weights: Vec<f64>,
-    /// What users do, with weights: approve, deny, ignore, wrong-number, late, report, flaky, sms,
-    /// totp.
+    /// What users do, with weights: approve, deny, ignore, wrong-number (approves where policy asks
+    /// for none), late (after the time is up), report (that it wasn't them), flaky (loses the
+    /// network on the way), sms, totp.
     #[arg(long, value_name = "MIX", default_value = "approve")]
     pub(super) answers: Mix<Answer>,
     /// How long users look at a prompt: instant, human (6s), or the median of human times.
@@ -130,7 +131,8 @@ pub struct RunArgs {
     /// Length of one long poll, at most 5m.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = span)]
     pub(super) poll: Duration,
-    /// Attackers and their attempts a second: bomber=20/s,guesser=50/s,replayer=10/s.
+    /// Attackers and their attempts a second: bomber (asks again and again), guesser (types random
+    /// codes), replayer (sends captured messages again), e.g. bomber=20/s,guesser=50/s.
     #[arg(long, value_name = "RATES")]
     pub(super) attackers: Option<Attacks>,
     /// Sign-ins under way at a time. What is due beyond is not started, which is the generator's

@@ -58,7 +58,7 @@ pub(super) enum Command {
     Policy(PolicyCommand),
     /// Show, lock, unlock and reset people
     User(UserCommand),
-    /// List and remove people's devices
+    /// List, import and remove people's devices
     Device(DeviceCommand),
     /// Rotate and list the keys with which the broker signs
     SigningKey(SigningKeyCommand),
