@@ -67,6 +67,14 @@ async fn open_apps_are_told_and_a_repeat_finds_it() {
     assert_eq!(pending.challenges.len(), 1);
 }
 
+/// One call is in flight, and no longer when the disk has it.
+async fn counts_until_stored(broker: &TestBroker, held: Held) {
+    let in_flight = || metric(broker, "countersign_new_calls_in_flight");
+    assert_eq!(in_flight().await, 1.0);
+    drop(held);
+    in_time(async { while in_flight().await > 0.0 {} }).await;
+}
+
 /// Or whoever begins calls and takes them back at once would have as many stored
 /// as the disk can hold.
 #[tokio::test]
@@ -76,10 +84,7 @@ async fn what_goes_on_without_its_caller_still_counts() {
     let own = broker.tenant().await;
     let wire = Wire::connect(broker.grpc).await;
     let held = ask_and_go(&wire, &own, &sign_in("tom"), &disk).await;
-    let in_flight = || metric(&broker, "countersign_new_calls_in_flight");
-    assert_eq!(in_flight().await, 1.0);
-    drop(held);
-    in_time(async { while in_flight().await > 0.0 {} }).await;
+    counts_until_stored(&broker, held).await;
 }
 
 /// Nor does it help to be told that it took too long.
@@ -96,8 +101,5 @@ async fn what_goes_on_past_its_deadline_still_counts() {
     let call = wire.call(CREATE, &headers, message);
     let (late, ()) = tokio::join!(call, held.arrived());
     assert_eq!(reason(&late.refused()), "TIMED_OUT");
-    let in_flight = || metric(&broker, "countersign_new_calls_in_flight");
-    assert_eq!(in_flight().await, 1.0);
-    drop(held);
-    in_time(async { while in_flight().await > 0.0 {} }).await;
+    counts_until_stored(&broker, held).await;
 }

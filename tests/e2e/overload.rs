@@ -21,9 +21,16 @@ const PLACES_OF_THE_UNPROVEN: usize = 64;
 
 const CREATE: &str = "/countersign.v1.ApprovalService/CreateChallenge";
 
-async fn narrow() -> TestBroker {
+/// Calls let in that go on with what was begun.
+const FINISHING: &str = "countersign_calls_admitted_total{class=\"finishing\"}";
+
+async fn limited(limits: &str) -> TestBroker {
     let (clock, hand) = Clock::manual(START_MS);
-    TestBroker::start_with("[limits]\nmax_new_calls = 2\n", clock, Some(hand)).await
+    TestBroker::start_with(&format!("[limits]\n{limits}\n"), clock, Some(hand)).await
+}
+
+async fn narrow() -> TestBroker {
+    limited("max_new_calls = 2").await
 }
 
 /// A call whose message has begun.
@@ -238,9 +245,7 @@ async fn a_challenge_is_not_created_past_its_deadline() {
 /// Calls that wait take their places too, and give them back.
 #[tokio::test]
 async fn calls_have_places_and_give_them_back() {
-    let (clock, hand) = Clock::manual(START_MS);
-    let toml = "[limits]\nmax_calls = 2\n";
-    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let broker = limited("max_calls = 2").await;
     let tenant = broker.tenant().await;
     let asked = broker.ask(&tenant, "ann").await;
     let request = v1::WatchEventsRequest::default();
@@ -266,16 +271,13 @@ async fn calls_have_places_and_give_them_back() {
 /// What a caller leaves unread is held for it: it keeps its place.
 #[tokio::test]
 async fn answers_that_nobody_reads_keep_their_places() {
-    let (clock, hand) = Clock::manual(START_MS);
-    let toml = "[limits]\nmax_calls = 2\n";
-    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let broker = limited("max_calls = 2").await;
     let tenant = broker.tenant().await;
     let asked = broker.ask(&tenant, "ann").await;
     let look = v1::GetChallengeRequest {
         challenge_id: asked.challenge_id,
     };
-    let let_in = "countersign_calls_admitted_total{class=\"finishing\"}";
-    let before = metric(&broker, let_in).await;
+    let before = metric(&broker, FINISHING).await;
     let wire = Wire::connect_deaf(broker.grpc).await;
     let mut unread = tokio::task::JoinSet::new();
     for _ in 0..2 {
@@ -284,7 +286,7 @@ async fn answers_that_nobody_reads_keep_their_places() {
         let path = "/countersign.v1.ApprovalService/GetChallenge";
         unread.spawn(async move { wire.call(path, &headers, message).await });
     }
-    in_time(async { while metric(&broker, let_in).await < before + 2.0 {} }).await;
+    in_time(async { while metric(&broker, FINISHING).await < before + 2.0 {} }).await;
     let mut approvals = broker.approvals(&tenant);
     let refused = approvals.get_challenge(look.clone()).await.unwrap_err();
     assert_eq!(reason(&refused), "OVERLOADED");
@@ -295,9 +297,7 @@ async fn answers_that_nobody_reads_keep_their_places() {
 /// But who has proven nothing could keep all the others of its kind out like that.
 #[tokio::test]
 async fn answers_to_the_unproven_keep_nothing() {
-    let (clock, hand) = Clock::manual(START_MS);
-    let toml = "[limits]\nmax_calls = 64\n";
-    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let broker = limited("max_calls = 64").await;
     let tenant = broker.tenant().await;
     let (first, second) = (
         broker.phone(&tenant, "tom").await,
@@ -318,8 +318,7 @@ async fn answers_to_the_unproven_keep_nothing() {
     let body = first.response_body(&shown, v1::Decision::ReportFraud, "");
     let response = Some(first.sign_response(&body).unwrap());
     let message = frame(&v1::RespondRequest { response }.encode_to_vec());
-    let let_in = "countersign_calls_admitted_total{class=\"finishing\"}";
-    let before = metric(&broker, let_in).await;
+    let before = metric(&broker, FINISHING).await;
     let wire = Wire::connect_deaf(broker.grpc).await;
     let mut unread = tokio::task::JoinSet::new();
     for _ in 0..PLACES_OF_THE_UNPROVEN {
@@ -328,7 +327,7 @@ async fn answers_to_the_unproven_keep_nothing() {
         unread.spawn(async move { wire.call(path, &Vec::new(), message).await });
     }
     let all = before + PLACES_OF_THE_UNPROVEN as f64;
-    in_time(async { while metric(&broker, let_in).await < all {} }).await;
+    in_time(async { while metric(&broker, FINISHING).await < all {} }).await;
     in_time(async { while second.list_pending().await.is_err() {} }).await;
     assert!(unread.try_join_next().is_none(), "somebody was answered");
 }
@@ -338,9 +337,7 @@ async fn answers_to_the_unproven_keep_nothing() {
 #[tokio::test]
 async fn messages_that_do_not_end_keep_nobody_out() {
     const HELD: usize = 16;
-    let (clock, hand) = Clock::manual(START_MS);
-    let toml = "[limits]\nmax_calls = 64\nmax_new_calls = 2\n";
-    let broker = TestBroker::start_with(toml, clock, Some(hand)).await;
+    let broker = limited("max_calls = 64\nmax_new_calls = 2").await;
     let own = broker.tenant().await;
     let phone = broker.phone(&own, "tom").await;
     let asked = broker.ask(&own, "tom").await;

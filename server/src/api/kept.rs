@@ -101,3 +101,33 @@ impl<P: Unpin> http_body::Body for Kept<P> {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+
+    /// What the library has taken it may hold for long: the place must outlast it.
+    #[tokio::test]
+    async fn a_long_answer_keeps_its_place_until_its_last_byte_is_taken() {
+        for length in [1, LONG, LONG + 1, 3 * LONG] {
+            let sent = Bytes::from(vec![7; length]);
+            let place = Arc::new(());
+            let answer = http::Response::new(Body::new(Full::new(sent.clone())));
+            let mut body = keep(answer, Some(place.clone())).into_body();
+            let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(Arc::strong_count(&place), 2);
+            let last = length > LONG;
+            assert_eq!(http_body::Body::is_end_stream(&body), !last);
+            let rest = body.collect().await.unwrap().to_bytes();
+            assert_eq!(rest.len(), usize::from(last));
+            assert_eq!([first, rest].concat(), sent);
+            assert_eq!(Arc::strong_count(&place), 1);
+        }
+    }
+}
