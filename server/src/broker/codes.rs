@@ -1,7 +1,7 @@
 //! "Sign in another way": codes by text message, from an authenticator app, or
 //! from a sheet of paper.
 
-use super::{Broker, IdpCaller, Shown, challenge::already_decided, error::BrokerError, random};
+use super::{Broker, IdpCaller, Shown, error::BrokerError, following::already_decided, random};
 use crate::domain::{
     Invalid,
     account::Phone,

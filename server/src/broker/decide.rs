@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Broker, Shown, challenge::already_decided, error::BrokerError, hub::Subscription};
+use super::{Broker, Shown, error::BrokerError, following::already_decided, hub::Subscription};
 use crate::{
     domain::{
         audit::{Actor, By},

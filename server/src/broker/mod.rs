@@ -15,6 +15,7 @@ pub mod enroll;
 pub mod error;
 pub mod events;
 pub mod expire;
+pub mod following;
 pub mod hub;
 pub mod import;
 pub mod keyring;
