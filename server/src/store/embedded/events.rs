@@ -4,7 +4,7 @@
 
 use super::{
     audit, keys,
-    record::{Record as _, STRETCH, Stretch, next_place},
+    record::{STRETCH, Stretch, next_place},
     rows,
 };
 use crate::{
@@ -32,11 +32,9 @@ pub(super) fn index(tx: &mut Tx<'_>, entry: &Entry, writer: u64, sequence: u64) 
     {
         let (stretch, place) = place_of(sequence);
         let key = keys::events(tenant, writer, stretch);
-        let mut row = tx
-            .get(&key)
-            .unwrap_or_else(|| Stretch::default().to_value());
-        row.extend(next_place(place));
-        tx.put(key, row);
+        if !tx.append(&key, &next_place(place)) {
+            rows::save(tx, key, &Stretch(vec![place]));
+        }
     }
 }
 

@@ -80,8 +80,9 @@ pub struct EmbeddedStore {
 }
 
 /// The version of what is stored. 2: several entries of the audit trail in a row,
-/// of which a program that knows version 1 would see the first only.
-const SCHEMA: u32 = 2;
+/// of which a program that knows version 1 would see the first only. 3: such rows
+/// may be compressed.
+const SCHEMA: u32 = 3;
 
 impl EmbeddedStore {
     /// What the engine has done since it was opened.

@@ -335,6 +335,26 @@ impl<'a> Tx<'a> {
         self.put_row(key, value.as_ref(), true);
     }
 
+    /// Puts `more` at the end of the value of `key`. `false`, and nothing happens,
+    /// where there is none or it would get longer than [`MAX_VALUE`].
+    #[must_use]
+    pub fn append(&mut self, key: impl AsRef<[u8]>, more: &[u8]) -> bool {
+        let key = key.as_ref();
+        let longer = self.peek(key, |value| {
+            let fits = value.len().saturating_add(more.len()) <= MAX_VALUE;
+            fits.then(|| {
+                let mut longer = SmallVec::<[u8; MAX_VALUE]>::from_slice(value);
+                longer.extend_from_slice(more);
+                longer
+            })
+        });
+        let Some(longer) = longer.flatten() else {
+            return false;
+        };
+        self.put(key, longer);
+        true
+    }
+
     fn put_row(&mut self, key: Key, value: &[u8], fresh: bool) {
         for (size, limit) in [(key.len(), MAX_KEY), (value.len(), MAX_VALUE)] {
             if size > limit {

@@ -18,13 +18,10 @@ use crate::{
         ids::{TenantId, UserId},
         time::Timestamp,
     },
-    store::{
-        Hint, StoreError,
-        engine::{MAX_VALUE, Tx},
-    },
+    store::{Hint, StoreError, engine::Tx},
 };
 
-use super::{Hints, events, keys, record::Record as _, rows};
+use super::{Hints, events, keys, rows};
 
 /// The embedded engine has one writer.
 pub(super) const WRITER: u64 = 1;
@@ -92,9 +89,6 @@ pub(super) fn append_all(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<(), Store
         return Ok(());
     }
     let mut head = head(tx, WRITER)?;
-    let mut pack = head
-        .pack
-        .and_then(|first| Some((first, tx.get(&keys::audit(WRITER, first))?)));
     for entry in entries {
         // Decides nothing; hides what it is added to from holders of its digest.
         let mut salt = [0; 16];
@@ -108,29 +102,52 @@ pub(super) fn append_all(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<(), Store
             content,
             link: head.link,
         };
-        let more = continuation(&chained);
-        match &mut pack {
-            Some((first, value))
-                if head.sequence.saturating_sub(*first) < u64::from(Pack::MOST)
-                    && value.len().saturating_add(more.len()) <= MAX_VALUE =>
-            {
-                value.extend(more);
+        head.pack = Some(add(tx, head.pack, chained)).filter(|first| {
+            let full = Pack::is_full(*first, head.sequence);
+            if full {
+                close(tx, *first);
             }
-            full => {
-                let next = (head.sequence, Pack(vec![chained]).to_value());
-                if let Some((first, value)) = full.replace(next) {
-                    tx.put(keys::audit(WRITER, first), value);
-                }
-            }
-        }
+            !full
+        });
         events::index(tx, entry, WRITER, head.sequence);
-    }
-    if let Some((first, value)) = pack {
-        tx.put(keys::audit(WRITER, first), value);
-        head.pack = Some(first);
     }
     tx.put(keys::audit_head(WRITER), head.value());
     Ok(())
+}
+
+/// Adds an entry to the open pack, or opens the next one with it. The first entry
+/// of the pack that it is in.
+fn add(tx: &mut Tx<'_>, open: Option<u64>, entry: ChainedEntry) -> u64 {
+    if let Some(first) = open {
+        if !Pack::is_full(first, entry.sequence.saturating_sub(1))
+            && tx.append(keys::audit(WRITER, first), &continuation(&entry))
+        {
+            return first;
+        }
+        close(tx, first);
+    }
+    let first = entry.sequence;
+    rows::save(tx, keys::audit(WRITER, first), &Pack(vec![entry]));
+    first
+}
+
+/// Writes a pack in fewer bytes that will not get any more entries.
+fn close(tx: &mut Tx<'_>, first: u64) {
+    let key = keys::audit(WRITER, first);
+    let closed = tx.peek(&key, |open| {
+        let closed = rows::read::<Pack>(open)?.to_closed_value();
+        Ok::<_, StoreError>(closed.filter(|closed| closed.len() < open.len()))
+    });
+    match closed.transpose() {
+        Ok(closed) => {
+            if let Some(closed) = closed.flatten() {
+                tx.put(key, closed);
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, first, "entries of the audit trail can't be read: they stay as they are");
+        }
+    }
 }
 
 /// Says after the commit that there is something new, if this command has added

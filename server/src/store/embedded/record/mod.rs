@@ -77,11 +77,7 @@ pub(super) trait Record: Sized {
 
     /// Version byte and message.
     fn to_value(&self) -> Vec<u8> {
-        let stored = self.store();
-        let mut value = Vec::with_capacity(stored.encoded_len() + 1);
-        value.push(VERSION);
-        value.extend(stored.encode_to_vec());
-        value
+        to_value(&self.store())
     }
 
     /// Reads version byte and message.
@@ -94,6 +90,14 @@ pub(super) trait Record: Sized {
             None => Err(BadRecord("empty value")),
         }
     }
+}
+
+/// Version byte and message.
+pub(super) fn to_value(stored: &impl Message) -> Vec<u8> {
+    let mut value = Vec::with_capacity(stored.encoded_len().saturating_add(1));
+    value.push(VERSION);
+    stored.encode_raw(&mut value);
+    value
 }
 
 fn id16(bytes: &[u8]) -> Result<[u8; 16], BadRecord> {

@@ -34,6 +34,16 @@ async fn count(store: &EmbeddedStore, prefix: Key) -> usize {
     rows.await.unwrap().len()
 }
 
+/// The key of the pack that begins with this entry.
+fn first(sequence: u64) -> Key {
+    keys::audit(super::super::audit::WRITER, sequence)
+}
+
+async fn value(store: &EmbeddedStore, key: Key) -> Vec<u8> {
+    let row = store.engine.read(move |rows| rows.get(&key)).await;
+    row.unwrap().unwrap()
+}
+
 fn trail() -> Key {
     keys::audit_entries(super::super::audit::WRITER)
 }
@@ -186,6 +196,83 @@ async fn a_row_leaves_in_part() {
         assert_eq!(all[..all.len() - 1], rest);
         check_chain(&all);
     }
+}
+
+/// A pack that is full takes half the bytes or less, also one that an earlier
+/// version left open, and says the same.
+#[tokio::test]
+async fn full_rows_are_compressed() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    for n in 1..=16 {
+        say(&store, n, second(n)).await;
+    }
+    let all = entries(&store).await;
+    let open = Pack(all.clone()).to_value();
+    let closed = value(&embedded, first(1)).await;
+    assert!(
+        closed.len() * 2 < open.len(),
+        "{} of {}",
+        closed.len(),
+        open.len()
+    );
+    assert_eq!(Pack::from_value(&closed), Ok(Pack(all.clone())));
+    // As version 2 left it: full, open, and named by the head.
+    change(&embedded, move |tx| {
+        tx.put(first(1), open);
+        let key = keys::audit_head(super::super::audit::WRITER);
+        let mut head = tx.get(&key).unwrap();
+        assert_eq!(head.len(), 40);
+        head.extend(1_u64.to_be_bytes());
+        tx.put(key, head);
+    })
+    .await;
+    assert_eq!(entries(&store).await, all);
+    say(&store, 17, second(17)).await;
+    assert_eq!(value(&embedded, first(1)).await, closed);
+    let longer = entries(&store).await;
+    assert_eq!(longer[..16], all);
+    check_chain(&longer);
+    assert_eq!(longer.len(), 17);
+}
+
+/// What can't be compressed stays as it is, and what can't be read harms nothing
+/// that comes after it.
+#[tokio::test]
+async fn what_does_not_shrink_stays_open() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    // Of characters that no two follow one another twice.
+    let long: String = (0..1000)
+        .filter_map(|n| char::from_u32(0x4e00 + n))
+        .collect();
+    let mut entry = crate::domain::audit::Entry {
+        time: second(1),
+        tenant: None,
+        user: None,
+        by: by(),
+        action: "push.credential_refused",
+        object: String::new(),
+        outcome: long,
+    };
+    store.note(entry.clone()).await.unwrap();
+    entry.outcome = "x".repeat(1500);
+    store.note(entry.clone()).await.unwrap();
+    let all = entries(&store).await;
+    assert_eq!(all.len(), 2);
+    let open = Pack(all[..1].to_vec()).to_value();
+    assert_eq!(value(&embedded, first(1)).await, open);
+    change(&embedded, |tx| tx.put(first(2), [9])).await;
+    for _ in 0..20 {
+        entry.outcome.truncate(1);
+        store.note(entry.clone()).await.unwrap();
+    }
+    let writer = only_chain(&store).await.writer;
+    let page = store.audit_page(writer, 18, 99).await.unwrap();
+    check_chain(&page);
+    assert_eq!(page.last().unwrap().sequence, 22);
 }
 
 /// Events of an organisation, from `after` on, in pages of `limit`.

@@ -500,6 +500,10 @@ fn challenge_samples() -> Vec<Sample> {
     let mut appended = Pack(vec![entry]).to_value();
     appended.extend(continuation(&next));
     assert_eq!(appended, pack.to_value());
+    all.push(Sample {
+        bytes: pack.to_closed_value().unwrap(),
+        ..record("audit-entries-closed", pack.clone())
+    });
     all.push(record("audit-entries", pack));
     let decision = Decision {
         time: LATER,
