@@ -17,4 +17,4 @@ pub mod telemetry;
 pub mod texts;
 pub mod tls;
 
-pub use startup::{InitReport, ServeError, Server, StartError, init, recover};
+pub use startup::{InitReport, ServeError, Server, StartError, compact, init, recover};

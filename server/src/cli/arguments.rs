@@ -20,6 +20,12 @@ const AFTER_HELP: &str = "Configuration keys can also be set by environment vari
     COUNTERSIGN_, the key in capitals, two underscores between levels, such as \
     COUNTERSIGN_GRPC__LISTEN for grpc.listen.";
 
+const COMPACT: &str = "Write a stopped broker's store anew, without what has left it, \
+    so that its room on disk goes back to the system. A running broker only uses such room \
+    again. For when much has left at once, e.g. after retention was shortened: a store that \
+    is as full as ever gains nothing and is left as it is. Takes up to as much room again \
+    meanwhile, in the data directory; interrupted at any moment, nothing is lost.";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -48,6 +54,9 @@ pub(super) enum Command {
     Init(ConfigArgs),
     /// Make another admin key with the files of a stopped broker, for when all keys are lost
     Recover(ConfigArgs),
+    /// Write a stopped broker's store anew, which gives room on disk back
+    #[command(long_about = COMPACT)]
+    Compact(ConfigArgs),
     /// Check the configuration and print what is in force and where it was set
     CheckConfig(ConfigArgs),
     /// Add and list organisations

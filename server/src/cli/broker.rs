@@ -100,6 +100,28 @@ fn show_key(config: &Config, report: &InitReport, done: &str, out: &Output) -> R
     Ok(())
 }
 
+pub(super) fn compact(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
+    let config = load(args)?.config;
+    let done = crate::compact(&config).map_err(|error| not_started(&error))?;
+    let value = json!({
+        "data_dir": config.data_dir.to_string_lossy(),
+        "bytes_before": done.before,
+        "bytes_after": done.after,
+    });
+    out.show(&value, || {
+        let dir = config.data_dir.display();
+        let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        if done.after < done.before {
+            let (before, after) = (mebibytes(done.before), mebibytes(done.after));
+            format!("Compacted {dir}: {after}, was {before}")
+        } else {
+            let before = mebibytes(done.before);
+            format!("{dir}: {before}, nothing to be gained; left as it was")
+        }
+    })?;
+    Ok(())
+}
+
 pub(super) fn serve(args: &ConfigArgs) -> Result<(), Failure> {
     let config = load(args)?.config;
     telemetry::init(&config.log).map_err(|error| Failure::failed(error.to_string()))?;

@@ -53,6 +53,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(command) => broker::serve(&command),
         Command::Init(command) => broker::init(&command, &out),
         Command::Recover(command) => broker::recover(&command, &out),
+        Command::Compact(command) => broker::compact(&command, &out),
         Command::CheckConfig(command) => broker::check_config(&command, &out),
         Command::Tenant(command) => remote::block_on(tenant::run(command, &out)),
         Command::Key(command) => remote::block_on(key::run(command, &out)),

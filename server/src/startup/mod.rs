@@ -27,7 +27,7 @@ use crate::{
     store::{
         Store, StoreError,
         embedded::EmbeddedStore,
-        engine::{EngineOptions, OpenError},
+        engine::{Compacted, EngineOptions, OpenError},
     },
     tls::{Listener, ListenerOptions, Protocols, Tls, TlsError},
 };
@@ -68,6 +68,20 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, StartErr
 pub async fn recover(config: &Config, clock: &Clock) -> Result<InitReport, StartError> {
     let store = EmbeddedStore::open(&config.data_dir, EngineOptions::default())?;
     issue_admin_key(store, config, clock).await
+}
+
+/// Writes the store anew, without what has left it: gives room on disk back, which
+/// a running broker only uses again. The broker must not be running.
+///
+/// # Errors
+/// When the store can't be opened or there is no room for a second one meanwhile;
+/// then it is as it was.
+pub fn compact(config: &Config) -> Result<Compacted, StartError> {
+    let options = EngineOptions {
+        cache_capacity: config.limits.max_store_cache_bytes,
+        ..EngineOptions::default()
+    };
+    Ok(EmbeddedStore::compact(&config.data_dir, options)?)
 }
 
 async fn issue_admin_key(

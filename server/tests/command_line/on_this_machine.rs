@@ -90,7 +90,7 @@ async fn completions_and_manual_pages_are_made() {
 #[tokio::test]
 async fn serve_says_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["serve", "recover"] {
+    for name in ["serve", "recover", "compact"] {
         let mut command = countersign(&[name]);
         command.env("COUNTERSIGN_DATA_DIR", dir.path());
         let (code, _, stderr) = parts(command.output().await.unwrap());
@@ -135,8 +135,25 @@ async fn serve_ends_gracefully_at_sigterm() {
     );
     assert_eq!(listening["issuer"], format!("http://{grpc}"));
     assert_eq!(listening["gateways"], "none");
+    // Nothing is rewritten under a broker's feet.
+    let compact = || {
+        let mut compact = countersign(&["compact", "--json"]);
+        compact.env("COUNTERSIGN_DATA_DIR", dir.path().join("data"));
+        compact
+    };
+    let (code, _, stderr) = parts(compact().output().await.unwrap());
+    assert_eq!(code, 1);
     let pid = serve.id().unwrap().to_string();
+    assert!(
+        stderr.contains(&format!("in use by process {pid}")),
+        "{stderr}"
+    );
     let kill = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(kill.await.unwrap().success());
     assert_eq!(serve.wait().await.unwrap().code(), Some(0));
+    let (code, stdout, stderr) = parts(compact().output().await.unwrap());
+    assert_eq!(code, 0, "{stderr}");
+    let done = &lines(&stdout)[0];
+    let (before, after) = (&done["bytes_before"], &done["bytes_after"]);
+    assert!(after.as_u64().unwrap() <= before.as_u64().unwrap());
 }

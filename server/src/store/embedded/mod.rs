@@ -34,7 +34,7 @@ use claims::Claims;
 use super::{
     AccountChanged, Created, Decided, GoOn, Guessed, Happened, Hint, Imported, Left, Listener,
     NewChallenge, PushResult, Redeemed, Removed, Replaced, Store, StoreError, TextResult, WentOn,
-    engine::{Engine, EngineError, EngineOptions, EngineStats, OpenError, Tx},
+    engine::{Compacted, Engine, EngineError, EngineOptions, EngineStats, OpenError, Tx},
 };
 use crate::domain::{
     account::{Account, AccountChange},
@@ -106,6 +106,14 @@ impl EmbeddedStore {
             }
         }
         Ok(Self::over(engine))
+    }
+
+    /// Writes a directory that nobody has open anew, without what has left it.
+    ///
+    /// # Errors
+    /// [`OpenError`], in words for an operator.
+    pub fn compact(dir: &Path, options: EngineOptions) -> Result<Compacted, OpenError> {
+        Engine::compact(dir, at_this_version(options))
     }
 
     /// Makes a new directory.

@@ -6,6 +6,7 @@
 //! | `conf`, `db`, `blobs/` | sled's settings, log and (never used) large values |
 //! | `journal.*` | batches that the log may lack; see `journal` |
 //! | `snap.*` | sled's page table when it was last opened; see `recovery` |
+//! | `compacting/` | there while the store is written anew; see `compaction` |
 //! | `opening` | there while an opening is under way |
 //! | `watermark` | the number of the last batch acknowledged, so that a log cut short is noticed |
 //! | `format` | written last by creation: from then on the rest must be there |
@@ -22,6 +23,7 @@ use std::time::Duration;
 use sled::{Batch, Db};
 
 use super::EngineOptions;
+use super::compaction;
 use super::error::OpenError;
 use super::fault;
 use super::journal::{self, Recovered};
@@ -37,7 +39,7 @@ pub(super) const SCHEMA_KEY: &[u8] = b"\x00schema";
 pub(super) const BATCH_KEY: &[u8] = b"\x00batch";
 
 const CONF: &str = "conf";
-const LOG: &str = "db";
+pub(super) const LOG: &str = "db";
 const SNAPSHOT: &str = "snap.";
 const BLOBS: &str = "blobs";
 const WATERMARK: &str = "watermark";
@@ -82,7 +84,7 @@ pub(super) struct Disk {
 }
 
 /// Turns an I/O error into an [`OpenError`] that says what was tried.
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io {
         action,
@@ -202,6 +204,7 @@ pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenErro
         });
     }
     let lock = DirectoryLock::take(dir)?;
+    compaction::finish(dir, &mut || Ok(()))?;
     for name in [CONF, LOG, WATERMARK] {
         // sled would quietly begin anew.
         if !present(name)? {
@@ -292,7 +295,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
 }
 
 /// Writes a small file anew and syncs it.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), OpenError> {
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), OpenError> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -384,7 +387,7 @@ fn end_recovery(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
         let entry = entry.map_err(io_error("list", dir))?;
@@ -399,7 +402,7 @@ fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(found)
 }
 
-fn sync(path: &Path) -> Result<(), OpenError> {
+pub(super) fn sync(path: &Path) -> Result<(), OpenError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(io_error("sync", path))

@@ -21,6 +21,9 @@
 //! that the process can stop and recover by reopening. A failed sync is never
 //! repeated: the kernel may have dropped the pages it could not write.
 
+mod compaction;
+#[cfg(test)]
+mod compaction_tests;
 mod decoded;
 mod disk;
 mod error;
@@ -49,6 +52,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+pub use compaction::Compacted;
 pub use error::{EngineError, OpenError};
 pub use tx::{Key, MAX_COMMAND_BYTES, MAX_COMMAND_WRITES, MAX_KEY, MAX_VALUE, Pair, Snapshot, Tx};
 
@@ -298,6 +302,18 @@ impl Engine {
     pub fn create(dir: &Path, options: EngineOptions) -> Result<Self, OpenError> {
         let hooks = Hooks::of(&options);
         Self::start(disk::create(dir, &options)?, options, hooks)
+    }
+
+    /// Writes the store in `dir` anew, in the fewest bytes, where that gains
+    /// anything. Nobody may have it open. Takes room for a second store meanwhile;
+    /// interrupted or failed, it leaves the old store or the new one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn compact(dir: &Path, options: EngineOptions) -> Result<Compacted, OpenError> {
+        // Takes what the journals hold into the tree, and empties them.
+        drop(Self::open(dir, options.clone())?);
+        compaction::compact(dir, &options, &mut || Ok(()))
     }
 
     fn start(disk: Disk, options: EngineOptions, hooks: Hooks) -> Result<Self, OpenError> {
