@@ -2,7 +2,14 @@
 
 mod master_key;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 pub use master_key::MasterKeyError;
 use thiserror::Error;
@@ -66,6 +73,7 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<InitReport, StartErr
 /// # Errors
 /// When the store can't be opened, or the master key does not belong to it.
 pub async fn recover(config: &Config, clock: &Clock) -> Result<InitReport, StartError> {
+    only_as_owner(&config.data_dir)?;
     let store = EmbeddedStore::open(&config.data_dir, EngineOptions::default())?;
     issue_admin_key(store, config, clock).await
 }
@@ -77,11 +85,27 @@ pub async fn recover(config: &Config, clock: &Clock) -> Result<InitReport, Start
 /// When the store can't be opened or there is no room for a second one meanwhile;
 /// then it is as it was.
 pub fn compact(config: &Config) -> Result<Compacted, StartError> {
+    only_as_owner(&config.data_dir)?;
     let options = EngineOptions {
         cache_capacity: config.limits.max_store_cache_bytes,
         ..EngineOptions::default()
     };
     Ok(EmbeddedStore::compact(&config.data_dir, options)?)
+}
+
+/// Whoever else works on it, above all root, leaves files that the broker can't
+/// open.
+fn only_as_owner(data_dir: &Path) -> Result<(), StartError> {
+    let own = rustix::process::geteuid().as_raw();
+    match std::fs::metadata(data_dir) {
+        Ok(dir) if dir.uid() != own => Err(StartError::NotOwner {
+            path: data_dir.to_owned(),
+            owner: dir.uid(),
+            own,
+        }),
+        // What is missing is told by who opens it.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 async fn issue_admin_key(
@@ -134,6 +158,19 @@ pub enum StartError {
     /// The data directory.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Files of another user would be left in it.
+    #[error(
+        "data directory {} belongs to user {owner}, this is user {own}: run it as that user, \
+         e.g. `sudo -u '#{owner}'`", path.display()
+    )]
+    NotOwner {
+        /// The data directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who asked.
+        own: u32,
+    },
     /// The master key's file.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),

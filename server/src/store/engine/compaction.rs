@@ -7,34 +7,41 @@
 //! one, whenever and however often that is interrupted. Without the mark an
 //! opening throws it away.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 use sled::{Batch, Db};
 
 use super::EngineOptions;
-use super::disk::{self, LOG, io_error, snapshots, sync, write_whole};
+use super::disk::{
+    self, LINGERING, LOG, PANICKED, WATERMARK, io_error, number, snapshots, sync, write_whole,
+};
 use super::error::OpenError;
+use super::fault;
 use super::tx::guarded;
 
 /// The new store, within the old one's directory.
 const COPY: &str = "compacting";
-/// In there: all of it is there and durable.
+/// In there: all of it is there and durable. Holds the number of the last batch in
+/// it: a store that has gone on since is not to be put back.
 const WHOLE: &str = "whole";
 
-/// Rows that go into the copy at a time.
+/// Rows that go into the copy at a time. They may be more than a store that counts
+/// may log between two syncs: an unfinished copy is never trusted.
 const STEP: usize = 256;
-/// Rows after which the copy is flushed, so that what waits for it stays small.
-const STRIDE: usize = 64;
+/// How many times that goes between two flushes, so that what waits stays small.
+const STEPS: usize = 64;
 
 /// What a compaction has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     /// What the store's log took on disk, bytes.
     pub before: u64,
-    /// What it takes now: no less where there was nothing to be gained.
+    /// What it takes now: about as much where there was little to be gained.
     pub after: u64,
 }
 
@@ -55,13 +62,19 @@ pub(super) fn compact(
     before: Before<'_>,
 ) -> Result<Compacted, OpenError> {
     let refused = |reason: &str| io_error("compact", dir)(io::Error::other(reason.to_owned()));
+    let log = dir.join(LOG);
+    let kind = fs::symlink_metadata(&log).map_err(io_error("look at", &log))?;
+    if !kind.is_file() {
+        return Err(refused(
+            "its `db` is no file but a link: what it takes room on would not be freed",
+        ));
+    }
     let old = disk::open(dir, options)?;
     if !old.recovered.rows.is_empty() {
-        return Err(refused("somebody else has used it meanwhile, try again"));
+        return Err(refused("it has been used meanwhile, try again"));
     }
     let copy = dir.join(COPY);
-    let copied = write_copy(&old.db, &copy, options)
-        .and_then(|()| check_copy(&old.db, &copy, options))
+    let copied = guarded_copy(&old.db, &copy, options)
         .and_then(|()| Ok((log_bytes(dir)?, log_bytes(&copy)?)));
     let (was, is) = match copied {
         Ok(sizes) => sizes,
@@ -71,22 +84,70 @@ pub(super) fn compact(
             return Err(error);
         }
     };
-    if is < was {
+    // Not for a few blocks.
+    if is < was.saturating_sub(was / 10) {
+        let place = copy.join(LOG);
+        fs::set_permissions(&place, kind.permissions())
+            .map_err(io_error("restrict access to", &place))?;
+        sync(&place)?;
         before().map_err(io_error("write", &copy))?;
-        write_whole(&copy.join(WHOLE), b"")?;
+        write_whole(&copy.join(WHOLE), &old.recovered.last.to_be_bytes())?;
         sync(&copy)?;
         sync(dir)?;
     }
     let disk::Disk { db, log, lock, .. } = old;
     drop(db);
-    // sled's last handles go a moment later; until then it holds this lock.
-    log.lock().map_err(io_error("lock", &dir.join(LOG)))?;
+    released(&log, dir)?;
     finish(dir, before)?;
     drop(lock);
     Ok(Compacted {
         before: was,
         after: log_bytes(dir)?,
     })
+}
+
+/// Waits until the last handles of a store closed a moment ago have gone: until
+/// then sled locks its log.
+fn released(log: &File, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(LOG);
+    let (tell, outcome) = mpsc::channel();
+    let log = log.try_clone().map_err(io_error("open", &path))?;
+    thread::Builder::new()
+        .name("store-released".to_owned())
+        .spawn(move || drop(tell.send(log.lock())))
+        .map_err(io_error("start a thread to close", dir))?;
+    match outcome.recv_timeout(LINGERING) {
+        Ok(locked) => locked.map_err(io_error("lock", &path)),
+        Err(_) => Err(OpenError::InUse {
+            path: dir.to_owned(),
+            pid: None,
+        }),
+    }
+}
+
+/// Makes the copy on a thread of its own: where one of sled's panics, a flush
+/// never returns.
+fn guarded_copy(from: &Db, copy: &Path, options: &EngineOptions) -> Result<(), OpenError> {
+    let (tell, outcome) = mpsc::channel();
+    let (alarm, path) = (tell.clone(), copy.to_owned());
+    let watch = fault::watch(move || {
+        let panicked = io_error("write", &path)(io::Error::other(PANICKED));
+        // Nobody waits any more once the copy is made.
+        drop(alarm.send(Err(panicked)));
+    });
+    let (from, to, options) = (from.clone(), copy.to_owned(), options.clone());
+    let make = move || {
+        let made = write_copy(&from, &to, &options).and_then(|()| check_copy(&from, &to, &options));
+        drop(from);
+        drop(tell.send(made));
+    };
+    thread::Builder::new()
+        .name("store-compaction".to_owned())
+        .spawn(make)
+        .map_err(io_error("start a thread to compact", copy))?;
+    let made = outcome.recv();
+    drop(watch);
+    made.unwrap_or_else(|_| Err(io_error("write", copy)(io::Error::other(PANICKED))))
 }
 
 fn write_copy(from: &Db, copy: &Path, options: &EngineOptions) -> Result<(), OpenError> {
@@ -99,7 +160,7 @@ fn write_copy(from: &Db, copy: &Path, options: &EngineOptions) -> Result<(), Ope
             if n % STEP == 0 {
                 to.db.apply_batch(std::mem::take(&mut batch))?;
             }
-            if n % (STEP * STRIDE) == 0 {
+            if n % (STEP * STEPS) == 0 {
                 to.db.flush()?;
             }
         }
@@ -119,8 +180,9 @@ fn write_copy(from: &Db, copy: &Path, options: &EngineOptions) -> Result<(), Ope
 fn check_copy(from: &Db, copy: &Path, options: &EngineOptions) -> Result<(), OpenError> {
     let to = disk::open(copy, options)?;
     let same = guarded(|| {
-        let mut others = to.db.iter();
-        for pair in from.iter() {
+        // The other way round: what one way of reading passes over, another finds.
+        let mut others = to.db.iter().rev();
+        for pair in from.iter().rev() {
             if others.next().transpose()? != Some(pair?) {
                 return Ok(false);
             }
@@ -134,11 +196,25 @@ fn check_copy(from: &Db, copy: &Path, options: &EngineOptions) -> Result<(), Ope
     }
     let disk::Disk { db, log, .. } = to;
     drop(db);
-    log.lock().map_err(io_error("lock", &copy.join(LOG)))?;
+    released(&log, copy)?;
     for path in snapshots(copy)?.into_iter().chain([copy.join(LOG)]) {
         sync(&path)?;
     }
     sync(copy)
+}
+
+/// Whether the store has gone on since the copy was made: by an earlier program,
+/// or a directory put together from two.
+fn is_stale(dir: &Path, copy: &Path) -> Result<bool, OpenError> {
+    let read = |path: &Path| {
+        let found = fs::read(path).map_err(io_error("read", path))?;
+        Ok::<_, OpenError>(number(&found))
+    };
+    let (copied, last) = (read(&copy.join(WHOLE))?, read(&dir.join(WATERMARK))?);
+    Ok(match (copied, last) {
+        (Some(copied), Some(last)) => last > copied,
+        _ => true,
+    })
 }
 
 /// Ends a compaction that was interrupted: what was whole takes the store's place,
@@ -154,8 +230,14 @@ pub(super) fn finish(dir: &Path, before: Before<'_>) -> Result<(), OpenError> {
             .and_then(|()| change(path))
             .map_err(io_error("finish the compaction of", path))
     };
-    if there(&copy.join(WHOLE))? {
-        let log = copy.join(LOG);
+    let log = copy.join(LOG);
+    let stale = there(&log)? && there(&copy.join(WHOLE))? && is_stale(dir, &copy)?;
+    if stale {
+        tracing::warn!("the store has gone on since it was compacted: the compacted one goes");
+    }
+    if there(&copy.join(WHOLE))? && !stale {
+        // By whom it was made may not have got so far.
+        sync(&copy)?;
         // The mark stays until all is in its place: what has been moved is not
         // there to be moved again.
         if there(&log)? {

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::{Engine, EngineOptions, OpenError, Pair, compaction};
@@ -76,14 +78,73 @@ async fn room_comes_back_and_nothing_else_changes() {
     let done = Engine::compact(dir.path(), EngineOptions::default()).unwrap();
     assert!(done.after * 2 < done.before, "{done:?}");
     check(dir.path(), &wanted).await;
-    // There is nothing more to be had.
-    let again = Engine::compact(dir.path(), EngineOptions::default()).unwrap();
-    assert!(again.after <= again.before, "{again:?}");
-    check(dir.path(), &rows_of(dir.path()).await).await;
 }
 
-async fn rows_of(dir: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    rows(&Engine::open(dir, EngineOptions::default()).unwrap()).await
+/// A store as full as ever is left as it is.
+#[tokio::test]
+async fn what_gains_nothing_is_not_swapped() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Engine::create(dir.path(), EngineOptions::default()).unwrap());
+    let file = || std::fs::metadata(dir.path().join("db")).unwrap().ino();
+    let before = file();
+    let done = Engine::compact(dir.path(), EngineOptions::default()).unwrap();
+    assert_eq!((done.after, file()), (done.before, before));
+    check(dir.path(), &BTreeMap::new()).await;
+}
+
+#[tokio::test]
+async fn who_may_read_it_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    emptied(dir.path()).await;
+    let log = dir.path().join("db");
+    std::fs::set_permissions(&log, Permissions::from_mode(0o640)).unwrap();
+    let before = std::fs::metadata(&log).unwrap().ino();
+    Engine::compact(dir.path(), EngineOptions::default()).unwrap();
+    let after = std::fs::metadata(&log).unwrap();
+    assert_ne!(after.ino(), before);
+    assert_eq!(after.permissions().mode() & 0o777, 0o640);
+}
+
+/// By a program that knows nothing of compactions: what was interrupted is not put
+/// in the place of what came later.
+#[tokio::test]
+async fn a_store_that_has_gone_on_is_not_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    emptied(dir.path()).await;
+    let mut steps = 0;
+    let interrupted = compaction::compact(dir.path(), &EngineOptions::default(), &mut || {
+        steps += 1;
+        match steps {
+            1 => Ok(()),
+            _ => Err(io::Error::other("interrupted")),
+        }
+    });
+    assert!(interrupted.is_err());
+    let (copy, aside) = (dir.path().join("compacting"), dir.path().join("aside"));
+    assert!(copy.join("whole").exists() && copy.join("db").exists());
+    std::fs::rename(&copy, &aside).unwrap();
+    let engine = Engine::open(dir.path(), EngineOptions::default()).unwrap();
+    let write = engine.write(|tx| {
+        tx.put(b"row later", b"later");
+        Ok::<_, Infallible>(())
+    });
+    write.await.unwrap().unwrap();
+    let wanted = rows(&engine).await;
+    drop(engine);
+    std::fs::rename(&aside, &copy).unwrap();
+    check(dir.path(), &wanted).await;
+}
+
+#[tokio::test]
+async fn a_log_elsewhere_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = emptied(dir.path()).await;
+    let (log, elsewhere) = (dir.path().join("db"), dir.path().join("elsewhere"));
+    std::fs::rename(&log, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &log).unwrap();
+    let refused = Engine::compact(dir.path(), EngineOptions::default());
+    assert!(refused.unwrap_err().to_string().contains("a link"));
+    check(dir.path(), &wanted).await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ const CONF: &str = "conf";
 pub(super) const LOG: &str = "db";
 const SNAPSHOT: &str = "snap.";
 const BLOBS: &str = "blobs";
-const WATERMARK: &str = "watermark";
+pub(super) const WATERMARK: &str = "watermark";
 const FORMAT: &str = "format";
 /// There while an opening is under way.
 const OPENING: &str = "opening";
@@ -63,9 +63,9 @@ const SEGMENT_SIZE: usize = 4 << 20;
 
 /// How long the handles of a store closed a moment ago in this process may
 /// take to go.
-const LINGERING: Duration = Duration::from_secs(5);
+pub(super) const LINGERING: Duration = Duration::from_secs(5);
 
-const PANICKED: &str = "the storage library panicked on it";
+pub(super) const PANICKED: &str = "the storage library panicked on it";
 
 /// An opened directory.
 pub(super) struct Disk {
@@ -204,13 +204,13 @@ pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Disk, OpenErro
         });
     }
     let lock = DirectoryLock::take(dir)?;
-    compaction::finish(dir, &mut || Ok(()))?;
     for name in [CONF, LOG, WATERMARK] {
         // sled would quietly begin anew.
         if !present(name)? {
             return Err(damaged(dir, format!("the file `{name}` is missing")));
         }
     }
+    compaction::finish(dir, &mut || Ok(()))?;
     check_conf(dir)?;
     prepare_recovery(dir)?;
     let db = open_sled(dir, options)?;
@@ -290,7 +290,7 @@ fn finish(
     })
 }
 
-fn number(bytes: &[u8]) -> Option<u64> {
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 

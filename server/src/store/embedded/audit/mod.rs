@@ -131,12 +131,18 @@ fn add(tx: &mut Tx<'_>, open: Option<u64>, entry: ChainedEntry) -> u64 {
     first
 }
 
-/// Writes a pack in fewer bytes that will not get any more entries.
+/// Writes a pack in fewer bytes that will not get any more entries, if that says
+/// the same: what was altered in between stays, to be found.
 fn close(tx: &mut Tx<'_>, first: u64) {
     let key = keys::audit(WRITER, first);
     let closed = tx.peek(&key, |open| {
-        let closed = rows::read::<Pack>(open)?.to_closed_value();
-        Ok::<_, StoreError>(closed.filter(|closed| closed.len() < open.len()))
+        let pack = rows::read::<Pack>(open)?;
+        let closed = pack.to_closed_value();
+        match closed.filter(|closed| closed.len() < open.len()) {
+            Some(closed) if rows::read::<Pack>(&closed)? == pack => Ok(Some(closed)),
+            Some(_) => Err(StoreError::Corrupt("their links do not follow".into())),
+            None => Ok(None),
+        }
     });
     match closed.transpose() {
         Ok(closed) => {
@@ -145,7 +151,7 @@ fn close(tx: &mut Tx<'_>, first: u64) {
             }
         }
         Err(error) => {
-            tracing::error!(%error, first, "entries of the audit trail can't be read: they stay as they are");
+            tracing::error!(%error, first, "entries of the audit trail stay as they are");
         }
     }
 }

@@ -99,6 +99,9 @@ fn link_from(bytes: Vec<u8>) -> Result<[u8; 32], BadRecord> {
 }
 
 fn load_closed(stored: StoredEntry) -> Result<Pack, BadRecord> {
+    if !stored.content.is_empty() || !stored.more.is_empty() {
+        return Err(BadRecord("entries beside those of a closed pack"));
+    }
     let length = usize::try_from(stored.length)
         .ok()
         // Each has stood in one value before it was closed.

@@ -3,10 +3,14 @@
 use prost::Message;
 
 use super::{BadRecord, Record};
+use crate::store::engine::MAX_VALUE;
 
 /// How many entries of the audit trail make a stretch: so many that even a row in
 /// which each is an event fits into a value.
 pub(in crate::store::embedded) const STRETCH: u64 = 1024;
+
+// A place takes three bytes at most, the version one.
+const _: () = assert!(3 * (STRETCH as usize) < MAX_VALUE);
 
 /// Their places in the stretch, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use std::sync::{
 use futures_util::FutureExt as _;
 
 use super::{
-    super::{EmbeddedStore, keys},
+    super::{EmbeddedStore, SCHEMA, keys},
     Directory,
 };
-use crate::store::engine::Key;
+use crate::store::engine::{Engine, EngineOptions, Key};
 use crate::{
     domain::{challenge::Method, device::PushGateway as G, push::PushJob},
     store::{Hint, PushResult, Store, StoreError, WentOn, suite::fixture::*},
@@ -244,4 +244,27 @@ async fn what_was_stored_before_leaves_as_well() {
     assert_eq!(left.await.unwrap(), [0, 1, 1, 0, 0, 0]);
     // Once is enough.
     assert!(embedded.index_for_removal().await.unwrap());
+}
+
+/// From the first step of a compaction on, only programs that can end it take the
+/// store.
+#[tokio::test]
+async fn a_compaction_raises_the_schema_first() {
+    let dir = Directory::new();
+    let store = dir.store();
+    store
+        .write(|tx, _| {
+            tx.set_schema_version(2);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    drop(store);
+    EmbeddedStore::compact(dir.0.path(), EngineOptions::default()).unwrap();
+    let options = EngineOptions {
+        schema_version: SCHEMA,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::open(dir.0.path(), options).unwrap();
+    assert_eq!(engine.schema_version(), SCHEMA);
 }

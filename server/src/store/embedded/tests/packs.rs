@@ -237,6 +237,28 @@ async fn full_rows_are_compressed() {
     assert_eq!(longer.len(), 17);
 }
 
+/// What was altered is not covered up: it stays as it is, for whoever verifies.
+#[tokio::test]
+async fn what_was_altered_stays_to_be_found() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    for n in 1..=15 {
+        say(&store, n, second(n)).await;
+    }
+    let mut altered = entries(&store).await;
+    altered[7].content[3] ^= 1;
+    let value = Pack(altered.clone()).to_value();
+    change(&embedded, move |tx| tx.put(first(1), value)).await;
+    for n in 16..=18 {
+        say(&store, n, second(n)).await;
+    }
+    let all = entries(&store).await;
+    assert_eq!((all.len(), &all[..15]), (18, &altered[..]));
+    check_chain(&all[8..]);
+    assert_ne!(all[7].link, next_link(&all[6].link, &all[7].content));
+}
+
 /// What can't be compressed stays as it is, and what can't be read harms nothing
 /// that comes after it.
 #[tokio::test]
