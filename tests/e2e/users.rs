@@ -4,7 +4,7 @@ use countersign_proto::v1::{
     self, ChallengeState as S, DecisionReason as R, LockReason,
     admin_service_client::AdminServiceClient,
 };
-use countersign_tests::{Bearer, Tenant, TestBroker, end, two_tenants::unknown_id};
+use countersign_tests::{Bearer, Tenant, TestBroker, end, reason, two_tenants::unknown_id};
 use tonic::Code;
 
 fn of(tenant: &Tenant, user: &str) -> v1::GetUserRequest {
@@ -70,6 +70,39 @@ async fn a_locked_user_signs_in_nowhere_until_unlocked() {
         .unwrap();
     let decided = broker.decided(&tenant, &asked.challenge_id).await;
     assert_eq!(end(&decided), (S::Approved, R::UserApproved));
+}
+
+/// Whoever has somebody's password can't register a way in while the account is
+/// locked.
+#[tokio::test]
+async fn nothing_is_registered_for_a_locked_user() {
+    let broker = TestBroker::start().await;
+    let tenant = broker.tenant().await;
+    lock(&broker, &tenant, "tom").await;
+    let user_id = || "tom".to_owned();
+    let ticket = || v1::CreateEnrollmentRequest {
+        user_id: user_id(),
+        ttl: None,
+    };
+    let app = || v1::AddTotpRequest {
+        user_id: user_id(),
+        account_name: String::new(),
+    };
+    let codes = || v1::CreateRecoveryCodesRequest { user_id: user_id() };
+    let mut idp = broker.enrollments(&tenant);
+    for refused in [
+        idp.create_enrollment(ticket()).await.unwrap_err(),
+        idp.add_totp(app()).await.unwrap_err(),
+        idp.create_recovery_codes(codes()).await.unwrap_err(),
+    ] {
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert_eq!(reason(&refused), "ACCOUNT_LOCKED");
+    }
+    let tom = unlock(&broker, &tenant, "tom").await;
+    assert!(tom.authenticators.is_empty(), "{tom:?}");
+    idp.create_enrollment(ticket()).await.unwrap();
+    idp.add_totp(app()).await.unwrap();
+    idp.create_recovery_codes(codes()).await.unwrap();
 }
 
 #[tokio::test]

@@ -437,10 +437,39 @@ impl Engine {
         T: Send + 'static,
         E: Send + 'static,
     {
+        self.answered(f, false).await
+    }
+
+    /// As [`Engine::write`], for what nobody is in a hurry for: its changes go with
+    /// the next batch that others wait for, or on their own after
+    /// [`EngineOptions::lazy_delay`].
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    pub async fn write_along<T, E>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, EngineError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.answered(f, true).await
+    }
+
+    async fn answered<T, E>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        lazy: bool,
+    ) -> Result<Result<T, E>, EngineError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         self.push(Queued {
             command: Box::new(Waited { f, answer }),
-            lazy: false,
+            lazy,
         })?;
         answered.await.unwrap_or(Err(EngineError::Unknown))
     }

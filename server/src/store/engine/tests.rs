@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -456,6 +457,34 @@ async fn lazy_commands_ride_along_in_order() {
     engine.close().await.unwrap();
     let engine = Engine::open(dir.path(), options()).unwrap();
     assert_eq!(get(&engine, "lazy").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn who_goes_along_is_answered_with_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let lazy_delay = Duration::from_secs(3600);
+    let options = EngineOptions {
+        lazy_delay,
+        ..options()
+    };
+    let engine = Engine::create(dir.path(), options).unwrap();
+    let mut along = std::pin::pin!(engine.write_along(|tx| {
+        tx.put("along", "1");
+        Ok::<_, Infallible>(7)
+    }));
+    assert!(along.as_mut().now_or_never().is_none());
+    engine
+        .write(|_| Ok::<_, Infallible>(()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(along.await.unwrap(), Ok(7));
+    assert_eq!(engine.stats().batches, 1);
+    // Alone it is brought along by nobody, but does not wait for ever.
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::create(dir.path(), self::options()).unwrap();
+    let alone = engine.write_along(|_| Ok::<_, Infallible>(8));
+    assert_eq!(alone.await.unwrap(), Ok(8));
 }
 
 #[tokio::test]

@@ -156,6 +156,20 @@ fn close(tx: &mut Tx<'_>, first: u64) {
     }
 }
 
+/// Opens another pack for the entries to come where the open one can't be read:
+/// with it they would be lost as well.
+pub(super) fn leave_unreadable(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let mut head = head(tx, WRITER)?;
+    if let Some(first) = head.pack
+        && let Err(error) = rows::load::<Pack>(tx, &keys::audit(WRITER, first))
+    {
+        tracing::error!(%error, first, "entries of the audit trail can't be read");
+        head.pack = None;
+        tx.put(keys::audit_head(WRITER), head.value());
+    }
+    Ok(())
+}
+
 /// Says after the commit that there is something new, if this command has added
 /// to the chain.
 pub(super) fn tell(tx: &mut Tx<'_>, hints: &Hints) {

@@ -259,6 +259,30 @@ async fn what_was_altered_stays_to_be_found() {
     assert_ne!(all[7].link, next_link(&all[6].link, &all[7].content));
 }
 
+/// What comes after a start does not join entries that can't be read.
+#[tokio::test]
+async fn entries_do_not_join_what_is_unreadable() {
+    let dir = Directory::new();
+    let embedded = Arc::new(dir.store());
+    let store: Arc<dyn Store> = embedded.clone();
+    for n in 1..=3 {
+        say(&store, n, second(n)).await;
+    }
+    change(&embedded, |tx| tx.put(first(1), [9])).await;
+    drop(embedded);
+    store.close().await.unwrap();
+    drop(store);
+    let store: Arc<dyn Store> = Arc::new(dir.store());
+    for n in 4..=6 {
+        say(&store, n, second(n)).await;
+    }
+    let writer = only_chain(&store).await.writer;
+    let page = store.audit_page(writer, 4, 99).await.unwrap();
+    let found: Vec<_> = page.iter().map(|entry| entry.sequence).collect();
+    assert_eq!(found, [4, 5, 6]);
+    check_chain(&page);
+}
+
 /// What can't be compressed stays as it is, and what can't be read harms nothing
 /// that comes after it.
 #[tokio::test]
