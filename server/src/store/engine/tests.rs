@@ -9,6 +9,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tempfile::TempDir;
