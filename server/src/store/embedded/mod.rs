@@ -117,9 +117,6 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`], in words for an operator.
     pub fn compact(dir: &Path, options: EngineOptions) -> Result<Compacted, OpenError> {
-        // So that no program which knows nothing of compactions takes it until this
-        // one has ended: it would put an old state back.
-        drop(Self::open(dir, options.clone())?);
         Engine::compact(dir, at_this_version(options))
     }
 

@@ -11,18 +11,19 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
+use parking_lot::Mutex;
 use sled::{Batch, Db};
 
-use super::EngineOptions;
 use super::disk::{
     self, LINGERING, LOG, PANICKED, WATERMARK, io_error, number, snapshots, sync, write_whole,
 };
 use super::error::OpenError;
 use super::fault;
 use super::tx::guarded;
+use super::{Engine, EngineOptions};
 
 /// The new store, within the old one's directory.
 const COPY: &str = "compacting";
@@ -53,6 +54,33 @@ fn log_bytes(dir: &Path) -> Result<u64, OpenError> {
     let path = dir.join(LOG);
     let found = fs::metadata(&path).map_err(io_error("look at", &path))?;
     Ok(found.blocks().saturating_mul(512))
+}
+
+/// Compacts a store that nobody has open.
+pub(super) fn run(dir: &Path, options: &EngineOptions) -> Result<Compacted, OpenError> {
+    let failed = Arc::new(Mutex::new(None));
+    let note = Arc::clone(&failed);
+    let noting = EngineOptions {
+        on_fatal: Some(Arc::new(move |reason| *note.lock() = Some(reason))),
+        ..options.clone()
+    };
+    // Takes what the journals hold into the tree, and empties them.
+    let engine = Engine::open(dir, noting)?;
+    // So that no program which knows nothing of compactions takes the store until
+    // this one has ended: it would put an old state back.
+    let schema = options.schema_version;
+    let raised = match engine.schema_version() < schema {
+        true => engine.write_lazy(move |tx| tx.set_schema_version(schema)),
+        false => Ok(()),
+    };
+    drop(engine);
+    let reason = failed.lock().take();
+    if let Some(reason) = reason.or_else(|| raised.err().map(|error| error.to_string())) {
+        return Err(io_error("empty the journal of", dir)(io::Error::other(
+            reason,
+        )));
+    }
+    compact(dir, options, &mut || Ok(()))
 }
 
 /// Compacts a store whose journals are empty.

@@ -228,22 +228,7 @@ impl Engine {
     /// # Errors
     /// See [`OpenError`].
     pub fn compact(dir: &Path, options: EngineOptions) -> Result<Compacted, OpenError> {
-        let failed = Arc::new(Mutex::new(None));
-        let note = Arc::clone(&failed);
-        let noting = EngineOptions {
-            on_fatal: Some(Arc::new(move |reason| *note.lock() = Some(reason))),
-            ..options.clone()
-        };
-        // Takes what the journals hold into the tree, and empties them.
-        drop(Self::open(dir, noting)?);
-        if let Some(reason) = failed.lock().take() {
-            return Err(OpenError::Io {
-                action: "empty the journal of",
-                path: dir.to_owned(),
-                source: io::Error::other(reason),
-            });
-        }
-        compaction::compact(dir, &options, &mut || Ok(()))
+        compaction::run(dir, &options)
     }
 
     fn start(disk: Disk, options: EngineOptions, hooks: Hooks) -> Result<Self, OpenError> {
